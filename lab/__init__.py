@@ -1,0 +1,1 @@
+"""The lab: a local fleet for the linda.ops collection."""
