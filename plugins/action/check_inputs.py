@@ -102,7 +102,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
             elif option.required:
                 found.append(inputs.missing(name, option))
         found += self._check_formats(spec, rendered, arguments["formats"], {one.variable for one in found})
-        broken = {inputs.parse_path(one.variable)[0] for one in found}
+        broken = {inputs.root(one.variable) for one in found}
         for rule in arguments["rules"]:
             found += self._check_rule(rule, spec, rendered, broken)
         return found

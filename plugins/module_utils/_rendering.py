@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible_collections.linda.ops.plugins.module_utils import _inputs as inputs
+from ansible_collections.linda.ops.plugins.module_utils._formats import closest
 
 try:
     # The only source of "which file and line set this"; internal to ansible-core, so a version without it only loses the hint.
@@ -86,7 +87,7 @@ def _unrendered(name: str, error: AnsibleError, secret: bool, variables: Mapping
     undefined = re.search(r"'([A-Za-z_]\w*)' is undefined", text)
     if isinstance(error, AnsibleUndefinedVariable) and undefined:
         needed = undefined[1]
-        near = inputs.closest(needed, [str(key) for key in variables if key != name])
+        near = closest(needed, [str(key) for key in variables if key != name])
         hint = f"Did you mean {near}?" if near else "Define it for this host, or correct the name"
         return inputs.Violation(name, f"refers to {needed}, which is undefined", hint)
     if "vault" in text.lower() or "decrypt" in text.lower():
