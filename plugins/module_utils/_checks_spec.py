@@ -442,6 +442,15 @@ def parse_check(raw: object, where: str, problems: list[str]) -> Check | None:
     return check if len(problems) == before else None
 
 
+def with_default_authority(raw: object, ca_file: str | None) -> object:
+    """The raw check with `ca_file` filled in where it verifies certificates and names no authority itself."""
+    if ca_file is None or not isinstance(raw, Mapping) or raw.get("ca_file") is not None or raw.get("ca_pem") is not None:
+        return raw
+    if raw.get("type") not in ("tls", "http", "websocket", "mongodb") or raw.get("tls") is False:
+        return raw
+    return {**raw, "ca_file": ca_file}
+
+
 def parse_checks(raws: Iterable[object], where: str = "checks") -> list[Check]:
     """Read the checks of a fleet; raises InvalidCheck with all problems, also for two checks with one key."""
     problems: list[str] = []
