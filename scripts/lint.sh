@@ -15,10 +15,11 @@ check() {
 }
 
 python_check() { ruff check --quiet . && ruff format --check --quiet .; }
+types() { mypy --no-error-summary -p ansible_collections.linda.ops.plugins && mypy --no-error-summary lab scripts; }
 sanity() { scripts/sanity.sh; }
 
 check ruff python_check
-check mypy mypy --no-error-summary plugins lab
+check mypy types
 check yamllint yamllint --strict .
 check ansible-lint ansible-lint --quiet --offline
 check sanity sanity

@@ -349,7 +349,7 @@ def scrape_targets_of(hostvars: Mapping[str, Mapping[str, object]]) -> list[dict
             target = {
                 "host": descriptor.host,
                 "role": descriptor.role,
-                "address": _with_port(addresses[descriptor.host], entry.port),
+                "address": with_port(addresses[descriptor.host], entry.port),
             }
             jobs.setdefault((entry.job, entry.scheme, entry.path), []).append(target)
     return [
@@ -363,7 +363,8 @@ def scrape_targets_of(hostvars: Mapping[str, Mapping[str, object]]) -> list[dict
     ]
 
 
-def _with_port(address: str, port: int) -> str:
+def with_port(address: str, port: int) -> str:
+    """`address:port`, an IPv6 address in brackets (RFC 3986, 3.2.2)."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 

@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, The linda.ops authors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a playbook hands from one role to another: endpoints read from descriptors, members of a replica set. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ansible_collections.linda.ops.plugins.module_utils._descriptor import DescriptorError, read_fleet, with_port
+
+MONGODB_PORT = 27017
+
+
+def endpoints_of(hostvars: Mapping[str, Mapping[str, object]], role: str, port: str) -> list[dict[str, object]]:
+    """Where a role's named port is offered: [{name, address, port, endpoint}] in the order of the inventory.
+
+    `address` is the host's `fleet_address`, `endpoint` is `address:port` (IPv6 in brackets). Hosts that do not offer
+    the role are left out. Raises DescriptorError when a host offers the role without that port.
+    """
+    hosts, descriptors = read_fleet(hostvars)
+    addresses = {host.name: host.address for host in hosts}
+    found: list[dict[str, object]] = []
+    problems: list[str] = []
+    for descriptor in descriptors:
+        if descriptor.role != role:
+            continue
+        number = next((entry.port for entry in descriptor.ports if entry.name == port), None)
+        if number is None:
+            names = ", ".join(entry.name for entry in descriptor.ports) or "none"
+            problems.append(f"host {descriptor.host}, role {role}: has no port named {port} (it has {names})")
+            continue
+        address = addresses[descriptor.host]
+        found.append({"name": descriptor.host, "address": address, "port": number, "endpoint": with_port(address, number)})
+    if problems:
+        raise DescriptorError(problems)
+    return found
+
+
+def members_of(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, object]]) -> list[dict[str, object]]:
+    """Members of a replica set for linda.ops.mongodb_replset: [{host: "name.domain:port", ...}], one a host, in order.
+
+    The name is `inventory_hostname.fleet_domain`, the port the host's `mongodb_port` (else 27017); what a host sets in
+    `mongodb_member` (priority, votes, hidden, tags, ...) is added.
+    """
+    members: list[dict[str, object]] = []
+    for host in hosts:
+        variables = hostvars[host]
+        raw = variables.get("mongodb_member", {})
+        if not isinstance(raw, Mapping):
+            raise DescriptorError([f"host {host}: mongodb_member must be a mapping such as {{priority: 2}}"])
+        name = f"{host}.{variables.get('fleet_domain', '')}".rstrip(".")
+        members.append({"host": f"{name}:{variables.get('mongodb_port', MONGODB_PORT)}", **raw})
+    return members

@@ -1,0 +1,39 @@
+"""What playbooks hand from role to role."""
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.linda.ops.plugins.filter.fleet_endpoints import fleet_endpoints
+from ansible_collections.linda.ops.plugins.filter.mongodb_members import mongodb_members
+
+HTTP = {"ports": [{"name": "http", "port": 8000, "from": ["edge"]}]}
+FLEET = {
+    "edge1": {"fleet_address": "198.51.100.11", "group_names": ["edge"]},
+    "api1": {"fleet_address": "198.51.100.21", "group_names": ["api"], "fleet_services": {"application": HTTP}},
+    "api2": {"fleet_address": "2001:db8::22", "group_names": ["api"], "fleet_services": {"application": HTTP}},
+}
+
+
+def test_endpoints_come_from_the_descriptors_in_the_order_of_the_inventory() -> None:
+    assert [row["endpoint"] for row in fleet_endpoints(FLEET, "application", "http")] == ["198.51.100.21:8000", "[2001:db8::22]:8000"]
+    assert fleet_endpoints(FLEET, "cache", "resp") == []
+
+
+def test_a_port_that_the_role_does_not_offer_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"host api1, role application: has no port named https \(it has http\)"):
+        fleet_endpoints(FLEET, "application", "https")
+
+
+def test_members_carry_name_port_and_what_the_host_says() -> None:
+    hostvars = {
+        "mongo1": {"fleet_domain": "example.org", "mongodb_member": {"priority": 2}},
+        "mongo2": {"fleet_domain": "example.org", "mongodb_port": 27018},
+    }
+    assert mongodb_members(["mongo1", "mongo2"], hostvars) == [
+        {"host": "mongo1.example.org:27017", "priority": 2},
+        {"host": "mongo2.example.org:27018"},
+    ]
+
+
+def test_a_member_that_is_no_mapping_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="host mongo1: mongodb_member must be a mapping"):
+        mongodb_members(["mongo1"], {"mongo1": {"mongodb_member": 2}})
