@@ -1,0 +1,422 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The linda.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Bring a MongoDB replica set to its description, one safe step after the other."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: mongodb_replset
+short_description: Start a MongoDB replica set and keep it as described
+version_added: 0.1.0
+author: The linda.ops authors
+description:
+  - Compares a replica set with its description, plans the way, and goes it step by step. The plan is the same in check mode, in the
+    diff and in the run.
+  - Every prefix of a plan is safe. One reconfiguration changes one voter, the voters that are up stay a majority, a new voter joins
+    without a vote and gets it when it has caught up, and a primary that has to go hands over first.
+  - After each step the servers are read again. A run that died at any point is finished by the next one.
+  - Members keep their C(_id). Hosts are compared as lower-case C(host:port).
+options:
+  replica_set:
+    description:
+      - The name of the set, as in C(replication.replSetName) of its members.
+    type: str
+    default: rs0
+  members:
+    description:
+      - All members of the set. A member that is not listed is removed.
+      - Each is C(host[:port]) (port 27017 when missing) or a mapping with C(host) and any of C(priority) (0 to 1000), C(votes)
+        (0 or 1), C(hidden), C(delay) in seconds (also C(secondary_delay_secs)), C(build_indexes) and C(tags). A property that is not
+        given has the server's default; a member without a vote, hidden or delayed gets priority 0.
+      - The number of voters must be odd, and at most seven.
+    type: list
+    elements: raw
+    required: true
+  chaining_allowed:
+    description: Whether a secondary may replicate from another secondary. Left as it is when not given.
+    type: bool
+  election_timeout_millis:
+    description: Milliseconds without a primary after which the others elect one. Left as it is when not given.
+    type: int
+  heartbeat_timeout_secs:
+    description: Seconds after which a member that does not answer counts as down. Left as it is when not given.
+    type: int
+  heartbeat_interval_millis:
+    description: Milliseconds between two heartbeats. Left as it is when not given.
+    type: int
+  catch_up_timeout_millis:
+    description: Milliseconds that a new primary may use to catch up. Left as it is when not given.
+    type: int
+  max_lag:
+    description: A member counts as caught up when it is at most this many seconds behind the primary.
+    type: int
+    default: 10
+  sync_timeout:
+    description:
+      - Seconds to wait for one member to catch up. When they are over the run fails with the code C(not_caught_up); the member goes on
+        with its copy, and the next run goes on from there.
+    type: int
+    default: 3600
+extends_documentation_fragment:
+  - linda.ops.mongodb_login
+attributes:
+  check_mode:
+    support: full
+    description: Reads and plans; no command that writes is sent.
+  diff_mode:
+    support: full
+    description: Shows the configuration of the set before and after.
+  platform:
+    platforms: posix
+    support: full
+    description: Runs wherever pymongo is installed and the members can be reached.
+seealso:
+  - module: linda.ops.mongodb_users
+"""
+
+EXAMPLES = r"""
+- name: Three members, the first one preferred as primary
+  linda.ops.mongodb_replset:
+    login_user: admin
+    login_password: "{{ mongodb_admin_password }}"
+    ssl: true
+    ssl_ca_certs: /etc/linda/certificates/host/ca.pem
+    replica_set: rs0
+    members:
+      - host: mongo1.example.net
+        priority: 2
+      - mongo2.example.net
+      - mongo3.example.net
+  run_once: true
+
+- name: Add a hidden member for backups that never votes
+  linda.ops.mongodb_replset:
+    login_host: mongo1.example.net
+    login_user: admin
+    login_password: "{{ mongodb_admin_password }}"
+    ssl: true
+    replica_set: rs0
+    members:
+      - mongo1.example.net
+      - mongo2.example.net
+      - mongo3.example.net
+      - host: backup1.example.net
+        votes: 0
+        hidden: true
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+state:
+  description: >-
+    What was found: V(not_running) and V(no_driver) (check mode only), V(no_set), V(no_users) (the set runs and has no user yet; its
+    members are compared, their properties cannot be read), or V(ready).
+  returned: success
+  type: str
+  sample: ready
+plan:
+  description: The steps from what was found to the description.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - action: reconfigure
+      host: mongo4.example.net:27017
+      reason: add mongo4.example.net:27017 without a vote
+steps_done:
+  description: The steps that were carried out, also when a later one failed.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+primary:
+  description: The primary at the end, V(null) when there is none or in check mode on a new set.
+  returned: success
+  type: str
+  sample: mongo1.example.net:27017
+code:
+  description: >-
+    What went wrong, in one word that stays the same between releases, such as V(even_voters), V(duplicate_member), V(majority_lost),
+    V(not_caught_up), V(member_of_other_set), V(login_failed), V(not_running) or V(tls_failed).
+  returned: failure
+  type: str
+  sample: even_voters
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import (
+    LOGIN_ARGUMENTS,
+    LOGIN_TOGETHER,
+    POLL_SECONDS,
+    Cluster,
+    CommandError,
+    Login,
+)
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_replset_plan import (
+    SETTINGS,
+    Desired,
+    Health,
+    Member,
+    Observed,
+    Probe,
+    Step,
+    canonical_host,
+    parse_desired,
+    picture,
+    plan,
+)
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **LOGIN_ARGUMENTS,
+    "replica_set": {"type": "str", "default": "rs0"},
+    "members": {"type": "list", "elements": "raw", "required": True},
+    "chaining_allowed": {"type": "bool"},
+    "election_timeout_millis": {"type": "int"},
+    "heartbeat_timeout_secs": {"type": "int"},
+    "heartbeat_interval_millis": {"type": "int"},
+    "catch_up_timeout_millis": {"type": "int"},
+    "max_lag": {"type": "int", "default": 10},
+    "sync_timeout": {"type": "int", "default": 3600},
+}
+DATA_STATES = (1, 2)  # PRIMARY, SECONDARY
+STEP_DOWN_SECONDS = 60
+# The server's numbers for "another reconfiguration is under way" and "the last one is not committed yet".
+BUSY = frozenset({109, 308})
+
+
+class Replset:
+    """A replica set under work: reads it, and carries out single steps on it."""
+
+    def __init__(self, cluster: Cluster, desired: Desired, params: Mapping[str, Any], *, check_mode: bool) -> None:
+        self.cluster = cluster
+        self.desired = desired
+        self.max_lag = float(params["max_lag"])
+        self.sync_timeout = float(params["sync_timeout"])
+        self.timeout = float(params["timeout"])
+        self.check_mode = check_mode
+        self.highest_id = -1
+        if cluster.state == "no_set":
+            self._find_elsewhere()
+
+    def observe(self) -> Observed:
+        """Read the servers. In check mode a missing primary is no reason to fail: the plan is made from what is there."""
+        if self.cluster.state == "standalone":
+            raise MongodbError(
+                "not_replicated", f"{self.cluster.entry.host} runs without replication.replSetName: set it and restart mongod."
+            )
+        name = self.cluster.hello.get("setName")
+        if name is not None and name != self.desired.name:
+            return Observed(name=name, members=())
+        if self.cluster.state == "no_set":
+            return Observed(probes=self._probes(set()))
+        if self.cluster.state == "no_users":
+            return self._observe_without_rights()
+        link = self.cluster.member if self.check_mode else self.cluster.primary()
+        config = link.command("replSetGetConfig")["config"]
+        status = link.command("replSetGetStatus")
+        members = tuple(Member.from_document(document) for document in config["members"])
+        self.highest_id = max([self.highest_id, *(member.id or 0 for member in members)])
+        return Observed(
+            name=config["_id"],
+            members=members,
+            settings=config.get("settings", {}),
+            health=self._health(status),
+            primary=next((canonical_host(one["name"]) for one in status["members"] if one["state"] == 1), None),
+            probes=self._probes({member.host for member in members}),
+            highest_id=self.highest_id,
+        )
+
+    def carry_out(self, step: Step) -> None:
+        """Carry out one step and return when it is done and known to the majority."""
+        if step.action == "initiate":
+            self._initiate(step)
+        elif step.action == "wait_caught_up":
+            self._wait_caught_up(str(step.host))
+        elif step.action == "step_down":
+            self._step_down(str(step.host))
+        else:
+            self._reconfigure(step)
+
+    def _find_elsewhere(self) -> None:
+        """The entry server has no set, but the set may live on the other members: then this one only has to join in again."""
+        for member in self.desired.members:
+            try:
+                hello = self.cluster.ask(member.host)
+            except MongodbError:
+                continue
+            if hello.get("setName") == self.desired.name:
+                self.cluster.move_to(member.host)
+                return
+
+    def _observe_without_rights(self) -> Observed:
+        """While there are no users the server shows who is a member, not how: take the properties as described."""
+        status = self.cluster.entry.command("replSetGetStatus")
+        wanted = {member.host: member for member in self.desired.members}
+        present = {canonical_host(one["name"]): int(one["_id"]) for one in status["members"]}
+        if set(present) != set(wanted):
+            raise MongodbError(
+                "no_users",
+                f"Replica set {self.desired.name} has the members {', '.join(sorted(present))} and no users yet; it can be changed "
+                "only after a login. Create the users first, then run this again.",
+            )
+        members = tuple(dataclasses.replace(wanted[host], id=number) for host, number in present.items())
+        return Observed(name=status["set"], members=members, settings=self.desired.settings, health=self._health(status))
+
+    def _health(self, status: Mapping[str, Any]) -> dict[str, Health]:
+        """Return who is up, and who is at most ``max_lag`` seconds behind the newest write."""
+        dates = [one["optimeDate"] for one in status["members"] if one["state"] in DATA_STATES and one.get("optimeDate")]
+        health = {}
+        for one in status["members"]:
+            up = one.get("health") == 1 and one["state"] in DATA_STATES
+            lag = (max(dates) - one["optimeDate"]).total_seconds() if up and dates else float("inf")
+            health[canonical_host(one["name"])] = Health(up=up, caught_up=up and lag <= self.max_lag)
+        return health
+
+    def _probes(self, present: set[str]) -> dict[str, Probe]:
+        """Ask each host that is to join what it is now. In check mode a silent host may be one that is still to be installed."""
+        probes = {}
+        for member in self.desired.members:
+            if member.host in present:
+                continue
+            try:
+                hello = self.cluster.ask(member.host)
+            except MongodbError as error:
+                if not self.check_mode:
+                    raise MongodbError("member_unreachable", f"{member.host} is to join the set: {error.message}") from None
+                continue
+            others = {canonical_host(host) for key in ("hosts", "passives") for host in hello.get(key, [])}
+            ours = hello.get("setName") == self.desired.name and bool(others & present)
+            probes[member.host] = Probe(reachable=True, set_name=hello.get("setName"), knows_us=ours)
+        return probes
+
+    def _initiate(self, step: Step) -> None:
+        config: dict[str, Any] = {"_id": self.desired.name, "members": [member.document() for member in step.members]}
+        if step.settings:
+            config["settings"] = dict(step.settings)
+        self.cluster.entry.command("replSetInitiate", config)
+        self._until(lambda: self.cluster.primary_host() is not None, self.timeout, "no_primary", "the new set has no primary")
+        self.cluster.refresh()
+
+    def _reconfigure(self, step: Step) -> None:
+        """Send a new configuration, built on the present one, and wait until the majority has it."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            primary = self.cluster.primary()
+            config = primary.command("replSetGetConfig")["config"]
+            new = {**config, "version": config["version"] + 1, "members": [member.document() for member in step.members]}
+            new["settings"] = {**config.get("settings", {}), **step.settings}
+            try:
+                primary.command("replSetReconfig", new, maxTimeMS=int(self.timeout * 1000))
+                break
+            except CommandError as error:
+                if error.number not in BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
+        self._until(self._committed, self.timeout, "not_committed", "the new configuration has not reached the majority")
+
+    def _committed(self) -> bool:
+        return bool(self.cluster.primary().command("replSetGetConfig", commitmentStatus=True).get("commitmentStatus"))
+
+    def _wait_caught_up(self, host: str) -> None:
+        def caught_up() -> bool:
+            health = self._health(self.cluster.primary().command("replSetGetStatus")).get(host)
+            return health is not None and health.caught_up
+
+        self._until(caught_up, self.sync_timeout, "not_caught_up", f"{host} is not a secondary within {self.max_lag:g} s of the primary")
+
+    def _step_down(self, host: str) -> None:
+        primary = self.cluster.primary()
+        primary.command("replSetStepDown", STEP_DOWN_SECONDS, secondaryCatchUpPeriodSecs=STEP_DOWN_SECONDS // 2)
+
+        def handed_over() -> bool:
+            known = self.cluster.primary_host()
+            return known is not None and canonical_host(known) != host
+
+        self._until(handed_over, self.timeout, "no_primary", f"{host} has stepped down and no other member became primary")
+
+    def _until(self, condition: Any, seconds: float, code: str, what: str) -> None:
+        """Wait for a condition; a connection lost on the way (an election) is no failure before the time is over."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if condition():
+                    return
+            except MongodbError as error:
+                if error.code not in ("not_primary", "connection_lost", "not_running") or time.monotonic() > deadline:
+                    raise
+            if time.monotonic() > deadline:
+                raise MongodbError(code, f"After {seconds:g} s {what}. Look at its log; the next run goes on from here.")
+            time.sleep(POLL_SECONDS)
+
+
+def converge(replset: Replset, result: dict[str, Any], *, check_mode: bool) -> None:
+    """Read, plan, do the first step, and begin again, until the plan is empty; ``result`` is filled as it goes."""
+    for number in range(1000):
+        observed = replset.observe()
+        steps = plan(replset.desired, observed)
+        if number == 0:
+            record(result, replset.desired, observed, steps)
+        if check_mode or not steps:
+            break
+        replset.carry_out(steps[0])
+        result["steps_done"].append(steps[0].describe())
+        result["changed"] = result["changed"] or steps[0].writes
+    result["primary"] = replset.cluster.primary_host()
+
+
+def record(result: dict[str, Any], desired: Desired, observed: Observed, steps: list[Step]) -> None:
+    """Put the plan and the diff into the result; in check mode ``changed`` is what the run would report."""
+    last = next((step for step in reversed(steps) if step.members), None)
+    members, settings = (last.members, last.settings) if last else (observed.members, observed.settings)
+    result["plan"] = [step.describe() for step in steps]
+    result["diff"] = {
+        "before": picture(desired.name, observed.members, observed.settings),
+        "after": picture(desired.name, members, settings),
+    }
+
+
+def run(module: AnsibleModule, result: dict[str, Any]) -> None:
+    """Do the work of one module call.
+
+    :raises MongodbError: for every refusal and failure.
+    """
+    params = module.params
+    desired = parse_desired(params["replica_set"], params["members"], {name: params[name] for name in SETTINGS})
+    login = Login.from_params(params)
+    try:
+        with Cluster(login) as cluster:
+            result["state"] = cluster.state
+            replset = Replset(cluster, desired, params, check_mode=module.check_mode)
+            result["state"] = cluster.state
+            converge(replset, result, check_mode=module.check_mode)
+    except MongodbError as error:
+        if not module.check_mode or error.code not in ("no_driver", "not_running"):
+            raise
+        result["state"] = error.code
+        record(result, desired, Observed(), plan(desired, Observed()))
+    if module.check_mode:
+        result["changed"] = bool(result["plan"])
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, required_together=LOGIN_TOGETHER, supports_check_mode=True)
+    result: dict[str, Any] = {"changed": False, "plan": [], "steps_done": [], "primary": None}
+    try:
+        run(module, result)
+    except MongodbError as error:
+        module.fail_json(msg=error.message, code=error.code, **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
