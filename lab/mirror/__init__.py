@@ -81,13 +81,13 @@ def mongod_binary(cache: Path, report: Report = lambda line: None) -> Path:
 def _exclusive(cache: Path, report: Report) -> Iterator[Path]:
     """Hold the cache's lock (the kernel drops it with the process) and give an empty scratch directory on the cache's file system."""
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
+    with (cache / "mirror.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             report("waiting for another build in this cache")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        leftovers = cache / "scratch"
+        leftovers = cache / "mirror.scratch"
         shutil.rmtree(leftovers, ignore_errors=True)
         leftovers.mkdir(mode=0o700)
         try:
