@@ -259,7 +259,7 @@ FORMATS: dict[str, Format] = {
         _text(r"[a-z_][a-z0-9_-]{0,31}"),
     ),
     "url": Format("an http or https URL", "Write a URL such as https://example.org/path, without a user or a password in it", is_url),
-    "version": Format("a version", 'Write a version in quotes, such as "1.2.3"', _text(r"\d+(\.\d+){0,3}([-+~.][0-9A-Za-z.~+-]+)?")),
+    "version": Format("a version", 'Write a version in quotes, such as "1.2.3"', _text(r"(\d+:)?\d+(\.\d+){0,3}([-+~.][0-9A-Za-z]+)*")),
     "wildcard_dns_name": Format(
         "a DNS name (RFC 1123), with or without a leading *.",
         "Write a name such as api.example.org or *.example.org",
