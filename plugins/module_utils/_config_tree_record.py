@@ -1,0 +1,166 @@
+# Copyright: (c) 2026, The linda.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a host remembers of one configuration tree: the applied revision, and the journal of a transaction that is open.
+
+``<state>/<name>/applied.json`` is the tree as it was last applied and probed. ``journal.json`` exists exactly while live files may differ
+from both the old and the new tree, or while the daemon may not have taken the new one; it is written before the first live file is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.linda.ops.plugins.module_utils import _config_tree_disk as disk
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError, Node, Owned, Step
+
+_FORMAT = 1
+_LOCK_WAIT = 120
+
+SWAPPING, APPLYING, RESTORING = "swapping", "applying", "restoring"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Applied:
+    """The last applied tree. ``certain`` is false when a later transaction was undone without the daemon being asked to follow."""
+
+    transaction: str = ""
+    revision: str = ""
+    owned: Mapping[str, Owned] = dataclasses.field(default_factory=dict)
+    watched: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    certain: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Journal:
+    """An open transaction: everything that is needed to finish or undo it, also by a later process.
+
+    The old content of step number ``n`` is the file ``n`` of the backup directory. ``applied`` is the record as it was before, ``units``
+    are the states before (full name -> running, enabled), and ``actions`` are the steps of apply that were begun, as (verb, unit, argv).
+    """
+
+    transaction: str
+    dest: str
+    phase: str
+    revision: str
+    steps: tuple[Step, ...]
+    applied: Applied
+    units: Mapping[str, Mapping[str, bool]] = dataclasses.field(default_factory=dict)
+    actions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+
+class Record:
+    """The state directory of one tree; only root (or the user that runs the module) can look into it."""
+
+    def __init__(self, state_directory: str, name: str) -> None:
+        self.directory = os.path.join(state_directory, name)
+        self.backups = os.path.join(self.directory, "backup")
+        self._applied = os.path.join(self.directory, "applied.json")
+        self._journal = os.path.join(self.directory, "journal.json")
+
+    @contextlib.contextmanager
+    def locked(self, wait: float = _LOCK_WAIT) -> Iterator[None]:
+        """Hold the tree for one run; a run left over from a lost connection is waited for.
+
+        :raises ConfigTreeError: if the other run does not end within ``wait`` seconds.
+        """
+        disk.private_directory(self.directory)
+        handle = os.open(os.path.join(self.directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            end = time.monotonic() + wait
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() >= end:
+                        raise ConfigTreeError(f"another run has held {self.directory} for {wait:g} seconds; let it end first") from error
+                    time.sleep(0.1)
+            yield
+        finally:
+            os.close(handle)
+
+    def applied(self) -> Applied:
+        """Return the last applied tree; an empty, uncertain one if there is none."""
+        data = _read(self._applied)
+        return _parse_applied(data) if data else Applied()
+
+    def journal(self) -> Journal | None:
+        """Return the open transaction, if there is one that was not finished."""
+        data = _read(self._journal)
+        if not data:
+            return None
+        journal = Journal(
+            transaction=data["transaction"],
+            dest=data["dest"],
+            phase=data["phase"],
+            revision=data["revision"],
+            steps=tuple(Step.parse(step) for step in data["steps"]),
+            applied=_parse_applied(data["applied"]),
+            units=data["units"],
+            actions=tuple((verb, unit, tuple(argv)) for verb, unit, argv in data["actions"]),
+        )
+        return None if journal.transaction == self.applied().transaction else journal
+
+    def write_journal(self, journal: Journal) -> None:
+        """Write the open transaction, durably."""
+        data = {
+            "format": _FORMAT,
+            **{field: getattr(journal, field) for field in ("transaction", "dest", "phase", "revision", "units", "actions")},
+            "steps": [step.describe() for step in journal.steps],
+            "applied": _describe_applied(journal.applied),
+        }
+        disk.write_private(self._journal, json.dumps(data, sort_keys=True).encode())
+
+    def write_applied(self, applied: Applied) -> None:
+        """Write the applied tree, durably. From here on a journal of the same transaction counts as finished."""
+        disk.write_private(self._applied, json.dumps({"format": _FORMAT, **_describe_applied(applied)}, sort_keys=True).encode())
+
+    def close_journal(self) -> None:
+        """Forget the open transaction and its backups."""
+        disk.remove(self._journal)
+        disk.sync_directory(self.directory)
+        disk.remove(self.backups)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as stream:
+            data = json.load(stream)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        raise ConfigTreeError(f"{path} was written by another version of this collection; move it away to begin anew")
+    return data
+
+
+def _describe_applied(applied: Applied) -> dict[str, Any]:
+    return {
+        "transaction": applied.transaction,
+        "revision": applied.revision,
+        "owned": {
+            path: {"node": entry.node.describe(), "created": entry.created, "sensitive": entry.sensitive}
+            for path, entry in applied.owned.items()
+        },
+        "watched": dict(applied.watched),
+        "certain": applied.certain,
+    }
+
+
+def _parse_applied(data: Mapping[str, Any]) -> Applied:
+    return Applied(
+        transaction=data["transaction"],
+        revision=data["revision"],
+        owned={
+            path: Owned(node=Node.parse(entry["node"]), created=entry["created"], sensitive=entry["sensitive"])
+            for path, entry in data["owned"].items()
+        },
+        watched=data["watched"],
+        certain=data["certain"],
+    )
