@@ -72,13 +72,17 @@ def _ask(check: HttpCheck, deadline: Deadline, secrets: Mapping[str, str]) -> _A
         client.sock = connection
         client.request(check.method, _target(parts), body=_body(check), headers=_request_headers(check, parts, secrets))
         response = client.getresponse()
+        wanted = _BODY_LIMIT if response.length is None else min(response.length, _BODY_LIMIT)
+        counted = response.length is not None
         body = b""
-        while len(body) < _BODY_LIMIT:
+        while len(body) < wanted:
             connection.settimeout(deadline.remaining())
-            part = response.read1(_BODY_LIMIT - len(body))
+            part = response.read1(wanted - len(body))
             if not part:
                 break
             body += part
+        if counted and len(body) < wanted:
+            raise CheckFailed("the answer ended before its end", body.decode("utf-8", "replace"))
         return _Answer(response.status, response.getheaders(), body, protocol)
     except http.client.IncompleteRead as problem:
         raise CheckFailed("the answer ended before its end") from problem
