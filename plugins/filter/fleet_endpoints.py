@@ -48,13 +48,11 @@ _value:
   elements: dict
   sample:
     - name: api1
-      address: 198.51.100.21
-      port: 8000
-      endpoint: 198.51.100.21:8000
+      address: 198.51.100.21:8000
 """
 
 
-def fleet_endpoints(hostvars: Mapping[str, Mapping[str, object]], role: str, port: str) -> list[dict[str, object]]:
+def fleet_endpoints(hostvars: Mapping[str, Mapping[str, object]], role: str, port: str) -> list[dict[str, str]]:
     """The endpoints of `port` of `role`; see RETURN."""
     try:
         return endpoints_of(hostvars, role, port)

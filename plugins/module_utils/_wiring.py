@@ -11,15 +11,15 @@ from ansible_collections.linda.ops.plugins.module_utils._descriptor import Descr
 MONGODB_PORT = 27017
 
 
-def endpoints_of(hostvars: Mapping[str, Mapping[str, object]], role: str, port: str) -> list[dict[str, object]]:
-    """Where a role's named port is offered: [{name, address, port, endpoint}] in the order of the inventory.
+def endpoints_of(hostvars: Mapping[str, Mapping[str, object]], role: str, port: str) -> list[dict[str, str]]:
+    """Where a role's named port is offered: [{name, address}] in the order of the inventory.
 
-    `address` is the host's `fleet_address`, `endpoint` is `address:port` (IPv6 in brackets). Hosts that do not offer
-    the role are left out. Raises DescriptorError when a host offers the role without that port.
+    `name` is the host, `address` its `fleet_address` with the port (IPv6 in brackets). Hosts that do not offer the
+    role are left out. Raises DescriptorError when a host offers the role without that port.
     """
     hosts, descriptors = read_fleet(hostvars)
     addresses = {host.name: host.address for host in hosts}
-    found: list[dict[str, object]] = []
+    found: list[dict[str, str]] = []
     problems: list[str] = []
     for descriptor in descriptors:
         if descriptor.role != role:
@@ -29,8 +29,7 @@ def endpoints_of(hostvars: Mapping[str, Mapping[str, object]], role: str, port: 
             names = ", ".join(entry.name for entry in descriptor.ports) or "none"
             problems.append(f"host {descriptor.host}, role {role}: has no port named {port} (it has {names})")
             continue
-        address = addresses[descriptor.host]
-        found.append({"name": descriptor.host, "address": address, "port": number, "endpoint": with_port(address, number)})
+        found.append({"name": descriptor.host, "address": with_port(addresses[descriptor.host], number)})
     if problems:
         raise DescriptorError(problems)
     return found

@@ -14,7 +14,7 @@ FLEET = {
 
 
 def test_endpoints_come_from_the_descriptors_in_the_order_of_the_inventory() -> None:
-    assert [row["endpoint"] for row in fleet_endpoints(FLEET, "application", "http")] == ["198.51.100.21:8000", "[2001:db8::22]:8000"]
+    assert [row["address"] for row in fleet_endpoints(FLEET, "application", "http")] == ["198.51.100.21:8000", "[2001:db8::22]:8000"]
     assert fleet_endpoints(FLEET, "cache", "resp") == []
 
 
