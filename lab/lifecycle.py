@@ -1,0 +1,242 @@
+"""What `lab up` and `lab down` do, in order. Every step looks first and does only what is missing, so that any wreck is a place to go on from."""
+
+import ipaddress
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import addresses, depot, enclosure, fleet as fleets, images, inventory, machines, requirements, secret
+from .console import Console
+from .errors import LabError
+from .fleet import Fleet, Host
+from .podman import LABEL_CHECKOUT, LABEL_LAB, Container, Podman
+from .runner import Runner
+from .state import CHECKOUT, Record, State, blocks_of_other_labs, cache_directory, in_turn, only_one, write
+
+_PARALLEL = max(4, 2 * (os.cpu_count() or 2))
+
+
+class Lab:
+    """One lab of this checkout, and the means to work on it."""
+
+    def __init__(self, name: str, console: Console) -> None:
+        self.state = State(name)
+        self.console = console
+        self.runner = Runner()
+        self.podman = Podman(self.runner)
+
+    def containers(self) -> dict[str, Container]:
+        """The lab's containers by container name; none if no lab runs on this machine."""
+        if not enclosure.exists():
+            return {}
+        return {container.name: container for container in self.podman.containers(self.state.name)}
+
+    def container_of(self, host: str) -> Container:
+        """The running container of a host (or of the mirror), or LabError."""
+        found = self.containers().get(machines.container_name(self.state, host))
+        if found is None or not found.alive:
+            raise LabError(
+                f"There is no running host {host!r} in the lab {self.state.name}.", f"See what runs: lab status --name {self.state.name}."
+            )
+        return found
+
+
+def up(lab: Lab, wanted: Sequence[str], fleet_file: Path | None, block: ipaddress.IPv4Network | None) -> None:
+    """Bring the lab, or the part of it that `wanted` names, to life."""
+    state, console = lab.state, lab.console
+    record = state.read()
+    if fleet_file is None and record is not None and record.fleet != fleets.DEFAULT_FILE:
+        fleet_file = record.fleet
+    fleet = fleets.load(fleet_file)
+    chosen = fleet.select(wanted)
+    lab.runner.require_root()
+    state.create()
+    with only_one(state.directory / "lock", f"Another command is at work on the lab {state.name}."):
+        begun = time.monotonic()
+        requirements.install(lab.runner, console)
+        archive = requirements.archive(lab.runner)
+        enclosure.make(lab.runner)
+        _refuse_foreign(lab)
+        network = _network(lab, record, block, (fleet_file or fleets.DEFAULT_FILE).resolve())
+        tags, tree = _provide(lab, fleet, chosen, archive)
+        there = lab.containers()
+        running = _with_running(lab, fleet, chosen, there)
+        _write_down(lab, fleet, running, network, tree, archive)
+        with console.step("mirror"):
+            depot.serve(lab.podman, state, network, tags["mirror"], tree, archive, cache_directory())
+        _start(lab, chosen, tags, network, there)
+        if not depot.answers(network):
+            raise LabError("The lab's mirror does not answer.", f"See why: lab logs --name {state.name} mirror.")
+        console.say(f"The lab {state.name} is up: {len(chosen)} of {len(fleet.hosts)} hosts in {time.monotonic() - begun:.0f} s.")
+        console.say(_where_to_look(lab, chosen))
+
+
+def _refuse_foreign(lab: Lab) -> None:
+    for container in lab.containers().values():
+        if container.checkout != str(CHECKOUT):
+            raise LabError(
+                f"A lab named {lab.state.name} belongs to another checkout, {container.checkout}.",
+                f"Take it down there, or give this lab another name: lab up --name {lab.state.name}2.",
+            )
+
+
+def _network(lab: Lab, record: Record | None, wanted: ipaddress.IPv4Network | None, fleet_file: Path) -> ipaddress.IPv4Network:
+    """The lab's network, made if it is missing; its addresses are chosen at the first start and kept."""
+    state = lab.state
+    if record and wanted and record.block != wanted:
+        raise LabError(
+            f"The lab {state.name} has the addresses {record.block} already.",
+            f"To change them: lab down --name {state.name} --purge, then lab up with --block.",
+        )
+    with in_turn(cache_directory() / "locks" / "network"):
+        networks = lab.podman.networks()
+        own = next((item for item in networks if item["name"] == state.name), None)
+        devices = frozenset({str(own["network_interface"])} if own else set())
+        taken = addresses.taken_by_routes(_routes(lab.runner), devices)
+        taken += [
+            addresses.Taken(ipaddress.IPv4Network(subnet["subnet"]), f"the lab {item['name']}")
+            for item in networks
+            if item["name"] != state.name
+            for subnet in item.get("subnets", [])
+        ]
+        block = record.block if record else wanted or addresses.choose_block(state.name, taken + blocks_of_other_labs(state.name))
+        addresses.refuse_taken(state.name, block, taken)
+        if own and own["subnets"][0]["subnet"] != str(block):
+            lab.podman.remove([container.name for container in lab.containers().values()])
+            lab.podman.call("network", "rm", "--force", state.name, purpose="remove the lab's old network")
+            own = None
+        if own is None:
+            lab.podman.call(
+                "network",
+                "create",
+                "--internal",
+                "--disable-dns",
+                f"--subnet={block}",
+                f"--gateway={addresses.address(block, fleets.CONTROLLER_NUMBER)}",
+                f"--label={LABEL_LAB}={state.name}",
+                f"--label={LABEL_CHECKOUT}={CHECKOUT}",
+                state.name,
+                purpose="make the lab's network",
+            )
+        state.write(Record(block, fleet_file))
+    return block
+
+
+def _routes(runner: Runner) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(
+        runner.run(["ip", "-json", "-4", "route", "show", "table", "all"], purpose="read the routes").out or "[]"
+    )
+    return found
+
+
+def _provide(lab: Lab, fleet: Fleet, chosen: Sequence[Host], archive: requirements.Archive) -> tuple[dict[str, str], depot.MirrorTree]:
+    """Images of the chosen hosts and the mirror's tree, side by side; returns podman's names of the images by theirs, and the tree."""
+    cache = cache_directory()
+    if "mirror" not in fleet.images:
+        raise LabError("The fleet has no image named mirror.", "Leave `images` out of the fleet file, or add it as lab/fleet.yml has it.")
+    names = dict.fromkeys(["mirror", *(host.image for host in chosen)])
+    with ThreadPoolExecutor(len(names) + 1) as pool:
+        building = {name: pool.submit(images.provide, fleet.images[name], cache, lab.podman, archive, lab.console) for name in names}
+        with lab.console.step("packages of the mirror") as step:
+            tree = depot.prepare(fleet.recipes_for(chosen), cache, step.note)
+        return {name: task.result() for name, task in building.items()}, tree
+
+
+def _with_running(lab: Lab, fleet: Fleet, chosen: Sequence[Host], there: dict[str, Container]) -> tuple[Host, ...]:
+    """The chosen hosts and those that the lab has already, in the fleet's order."""
+    return tuple(host for host in fleet.hosts.values() if host in chosen or machines.container_name(lab.state, host.name) in there)
+
+
+def _write_down(
+    lab: Lab, fleet: Fleet, hosts: Sequence[Host], block: ipaddress.IPv4Network, tree: depot.MirrorTree, archive: requirements.Archive
+) -> None:
+    """Keys, secrets, inventory and the other files about the lab."""
+    state = lab.state
+    machines.make_key(lab.runner, state.ssh_key, f"lab {state.name}")
+    keys = {
+        host.name: machines.give_identity(lab.runner, state, host, fleet.images[host.image].suite, block, bool(archive.security))
+        for host in hosts
+    }
+    write(state.known_hosts, inventory.known_hosts(hosts, fleet.domain, block, keys))
+    write(state.ssh_config, inventory.ssh_config(hosts, fleet.domain, block, state.ssh_key, state.known_hosts))
+    machines.write_hosts_file(state, fleet, block)
+    if state.name != addresses.DEFAULT_LAB:
+        _copy_tracked(State(addresses.DEFAULT_LAB).inventory, state.inventory)
+    write(state.inventory / "hosts.yml", inventory.hosts_yml(fleet, hosts, block, state.ssh_key, state.known_hosts), 0o644)
+    generated = inventory.generated_yml(state.name, fleet.domain, block, state.directory / "ca", tree.key_armored, tree.key_fingerprint)
+    write(state.inventory / "group_vars" / "all" / "generated.yml", generated, 0o644)
+    secret.ensure(state)
+
+
+_GENERATED = ("hosts.yml", "group_vars/all/generated.yml", "group_vars/all/vault.yml")
+
+
+def _copy_tracked(source: Path, target: Path) -> None:
+    """Give another lab the group variables of the default one, without what is generated."""
+    for path in sorted(source.rglob("*.yml")):
+        relative = path.relative_to(source)
+        if str(relative) not in _GENERATED:
+            write(target / relative, path.read_text(encoding="utf-8"), 0o644)
+
+
+def _start(lab: Lab, chosen: Sequence[Host], tags: dict[str, str], block: ipaddress.IPv4Network, there: dict[str, Container]) -> None:
+    """Start the machines side by side and wait until each is ready."""
+    deadline = time.monotonic() + machines.READY_SECONDS + 5 * len(chosen)
+
+    def bring(host: Host) -> tuple[str, str]:
+        machines.start(lab.podman, lab.state, host, tags[host.image], block, there.get(machines.container_name(lab.state, host.name)))
+        return host.name, machines.wait_until_ready(lab.runner, lab.state, host, block, deadline)
+
+    with lab.console.step(f"machines: {' '.join(host.name for host in chosen)}") as step, ThreadPoolExecutor(_PARALLEL) as pool:
+        ready = 0
+        for name, verdict in pool.map(bring, chosen):
+            ready += 1
+            step.note(f"{ready} of {len(chosen)} ready")
+            if not verdict.startswith("running"):
+                lab.console.say(f"  {name} started, but not whole: {verdict}")
+
+
+def _where_to_look(lab: Lab, chosen: Sequence[Host]) -> str:
+    state = lab.state
+    option = "" if state.name == addresses.DEFAULT_LAB else f" --name {state.name}"
+    relative = state.inventory.relative_to(CHECKOUT)
+    return "\n".join(
+        [
+            f"  log in      lab ssh{option} {chosen[0].name}",
+            f"  see it      lab status{option}",
+            f"  inventory   {relative} (secrets: ansible-vault view --vault-password-file .lab/{state.name}/vault_password {relative}/group_vars/all/vault.yml)",
+            f"  configure   lab playbook{option} site.yml",
+            f"  end it      lab down{option}",
+        ]
+    )
+
+
+def down(lab: Lab, purge: bool) -> None:
+    """End the lab: its containers, its network, and what they left on the machine. `purge`: its state and secrets too."""
+    state, console = lab.state, lab.console
+    if enclosure.exists():
+        lab.runner.require_root()
+        state.create()
+        with only_one(state.directory / "lock", f"Another command is at work on the lab {state.name}."):
+            enclosure.make(lab.runner)
+            _refuse_foreign(lab)
+            with console.step(f"end the lab {state.name}"):
+                lab.podman.remove([container.id for container in lab.containers().values()])
+                if any(item["name"] == state.name for item in lab.podman.networks()):
+                    lab.podman.call("network", "rm", "--force", state.name, purpose="remove the lab's network")
+                with in_turn(cache_directory() / "locks" / "network"):
+                    if not lab.podman.containers() and not lab.podman.networks():
+                        enclosure.remove(lab.runner)
+    if purge:
+        for relative in _GENERATED:
+            (state.inventory / relative).unlink(missing_ok=True)
+        shutil.rmtree(state.directory, ignore_errors=True)
+        console.say(f"The lab {state.name} is gone with its keys and secrets. Images and packages stay cached in {cache_directory()}.")
+    else:
+        console.say(
+            f"The lab {state.name} is down. Its keys and secrets stay in {state.directory.relative_to(CHECKOUT)} (lab down --purge removes them)."
+        )
