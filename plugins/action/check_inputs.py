@@ -117,7 +117,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
                 raise ValueError(f"formats names {name}, which the argument specification lacks")
             value = rendered[name].value if name in rendered and rendered[name].value is not UNSET else None
             for violation in inputs.check_formats(path, names, value, spec.options):
-                if violation.variable not in broken:
+                if violation.variable not in broken:  # one word about a value is enough
+                    broken.add(violation.variable)
                     found.append(replace(violation, origin=rendered[name].origin))
         return found
 
