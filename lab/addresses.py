@@ -30,7 +30,7 @@ def parse_block(text: str) -> ipaddress.IPv4Network:
     if block.prefixlen != 24 or not block.subnet_of(RANGE):
         raise LabError(
             f"The block {block} is not a /24 inside {RANGE}.",
-            "Give a /24 such as 198.18.30.0/24: these addresses are set aside for tests and routed nowhere.",
+            "Give a /24 such as 198.18.30.0/24; these addresses are set aside for tests.",
         )
     return block
 
@@ -41,7 +41,7 @@ def refuse_taken(lab: str, block: ipaddress.IPv4Network, taken: Iterable[Taken])
         if other.network.overlaps(block):
             raise LabError(
                 f"The addresses {block} of the lab {lab} are taken: {other.network} belongs to {other.by}.",
-                f"Remove that, or give the lab other addresses: lab down --name {lab} --purge, then lab up --name {lab} --block 198.19.N.0/24.",
+                f"Remove that, or give the lab other addresses: lab down --name {lab} --purge, then lab up with --block 198.19.N.0/24.",
             )
 
 

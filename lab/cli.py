@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import addresses, enclosure, fleet as fleets, lifecycle
+from . import addresses, enclosure, lifecycle
+from . import fleet as fleets
 from .console import Console
 from .errors import LabError
 from .lifecycle import Lab

@@ -13,7 +13,7 @@ QUIET_SECONDS = 2.0
 
 
 class Console:
-    """Prints steps to `stream`: with a live line on a terminal, as plain lines elsewhere. Colour follows NO_COLOR. Safe to use from threads."""
+    """Prints steps: with a live line on a terminal, as plain lines elsewhere. Colour follows NO_COLOR. Safe to use from threads."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout

@@ -46,7 +46,7 @@ def hosts_yml(fleet: Fleet, hosts: Sequence[Host], block: ipaddress.IPv4Network,
         host.name: {"ansible_host": address(block, host.number), **variables, "fleet_address": address(block, host.number)}
         for host in hosts
     }
-    groups = {group: {"hosts": {host.name: {} for host in hosts if group in host.groups}} for group in fleet.groups}
+    groups: dict[str, Any] = {group: {"hosts": {host.name: {} for host in hosts if group in host.groups}} for group in fleet.groups}
     return _yaml({"all": {"hosts": machines, "children": groups}})
 
 
@@ -71,7 +71,7 @@ def generated_yml(lab: str, domain: str, block: ipaddress.IPv4Network, ca_direct
 
 def hosts_file(fleet: Fleet, block: ipaddress.IPv4Network) -> str:
     """/etc/hosts of every machine: all hosts of the fleet (running or not) by full and short name, the mirror and the controller."""
-    entries = [(CONTROLLER_NUMBER, ("controller",)), (MIRROR_NUMBER, ("mirror",))]
+    entries: list[tuple[int, tuple[str, ...]]] = [(CONTROLLER_NUMBER, ("controller",)), (MIRROR_NUMBER, ("mirror",))]
     entries += [(host.number, (host.name, *host.aliases)) for host in fleet.hosts.values()]
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     for number, names in entries:

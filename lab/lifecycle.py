@@ -1,4 +1,7 @@
-"""What `lab up` and `lab down` do, in order. Every step looks first and does only what is missing, so that any wreck is a place to go on from."""
+"""What `lab up` and `lab down` do, in order.
+
+Every step looks first and does only what is missing, so that any wreck is a place to go on from.
+"""
 
 import ipaddress
 import json
@@ -9,10 +12,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import addresses, depot, enclosure, fleet as fleets, images, inventory, machines, requirements, secret
+from . import addresses, depot, enclosure, images, inventory, machines, requirements, secret
+from . import fleet as fleets
 from .console import Console
 from .errors import LabError
 from .fleet import Fleet, Host
+from .mirror import MirrorTree
 from .podman import LABEL_CHECKOUT, LABEL_LAB, Container, Podman
 from .runner import Runner
 from .state import CHECKOUT, Record, State, blocks_of_other_labs, cache_directory, in_turn, only_one, write
@@ -133,7 +138,7 @@ def _routes(runner: Runner) -> list[dict[str, object]]:
     return found
 
 
-def _provide(lab: Lab, fleet: Fleet, chosen: Sequence[Host], archive: requirements.Archive) -> tuple[dict[str, str], depot.MirrorTree]:
+def _provide(lab: Lab, fleet: Fleet, chosen: Sequence[Host], archive: requirements.Archive) -> tuple[dict[str, str], MirrorTree]:
     """Images of the chosen hosts and the mirror's tree, side by side; returns podman's names of the images by theirs, and the tree."""
     cache = cache_directory()
     if "mirror" not in fleet.images:
@@ -152,7 +157,7 @@ def _with_running(lab: Lab, fleet: Fleet, chosen: Sequence[Host], there: dict[st
 
 
 def _write_down(
-    lab: Lab, fleet: Fleet, hosts: Sequence[Host], block: ipaddress.IPv4Network, tree: depot.MirrorTree, archive: requirements.Archive
+    lab: Lab, fleet: Fleet, hosts: Sequence[Host], block: ipaddress.IPv4Network, tree: MirrorTree, archive: requirements.Archive
 ) -> None:
     """Keys, secrets, inventory and the other files about the lab."""
     state = lab.state
@@ -192,9 +197,7 @@ def _start(lab: Lab, chosen: Sequence[Host], tags: dict[str, str], block: ipaddr
         return host.name, machines.wait_until_ready(lab.runner, lab.state, host, block, deadline)
 
     with lab.console.step(f"machines: {' '.join(host.name for host in chosen)}") as step, ThreadPoolExecutor(_PARALLEL) as pool:
-        ready = 0
-        for name, verdict in pool.map(bring, chosen):
-            ready += 1
+        for ready, (name, verdict) in enumerate(pool.map(bring, chosen), start=1):
             step.note(f"{ready} of {len(chosen)} ready")
             if not verdict.startswith("running"):
                 lab.console.say(f"  {name} started, but not whole: {verdict}")
@@ -208,7 +211,8 @@ def _where_to_look(lab: Lab, chosen: Sequence[Host]) -> str:
         [
             f"  log in      lab ssh{option} {chosen[0].name}",
             f"  see it      lab status{option}",
-            f"  inventory   {relative} (secrets: ansible-vault view --vault-password-file .lab/{state.name}/vault_password {relative}/group_vars/all/vault.yml)",
+            f"  inventory   {relative}",
+            f"  secrets     ansible-vault view --vault-password-file .lab/{state.name}/vault_password {relative}/group_vars/all/vault.yml",
             f"  configure   lab playbook{option} site.yml",
             f"  end it      lab down{option}",
         ]
@@ -237,6 +241,4 @@ def down(lab: Lab, purge: bool) -> None:
         shutil.rmtree(state.directory, ignore_errors=True)
         console.say(f"The lab {state.name} is gone with its keys and secrets. Images and packages stay cached in {cache_directory()}.")
     else:
-        console.say(
-            f"The lab {state.name} is down. Its keys and secrets stay in {state.directory.relative_to(CHECKOUT)} (lab down --purge removes them)."
-        )
+        console.say(f"The lab {state.name} is down. Its keys and secrets stay in .lab/{state.name} (lab down --purge removes them).")

@@ -63,7 +63,7 @@ class Podman:
                 "podman",
                 f"--root={store()}/storage",
                 f"--runroot={enclosure.RUN}/runroot",
-                f"--tmpdir={enclosure.RUN}/tmp",
+                f"--tmpdir={enclosure.RUN / 'tmp'}",
                 f"--network-config-dir={store()}/networks",
                 f"--cgroup-manager={manager}",
                 "--events-backend=none",
@@ -82,8 +82,7 @@ class Podman:
 
     def networks(self) -> list[dict[str, Any]]:
         """The networks of all labs on this machine, as podman describes them (name, labels, subnets, network_interface)."""
-        listed = self._json("network", "ls", "--filter", f"label={LABEL_LAB}", "--format", "json")
-        return listed
+        return self._json("network", "ls", "--filter", f"label={LABEL_LAB}", "--format", "json")
 
     def has_image(self, tag: str) -> bool:
         """Whether the store has the image."""

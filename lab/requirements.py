@@ -64,7 +64,7 @@ def install(runner: Runner, console: Console) -> None:
 
 
 def archive(runner: Runner, environment: Mapping[str, str] = os.environ) -> Archive:
-    """Where this machine gets Debian from: its apt configuration, or the variables LINDA_LAB_DEBIAN_URL and LINDA_LAB_DEBIAN_SECURITY_URL."""
+    """Where this machine gets Debian from: LINDA_LAB_DEBIAN_URL and LINDA_LAB_DEBIAN_SECURITY_URL if set, else its apt configuration."""
     proxies = {
         scheme: proxy for scheme in ("http", "https") if (proxy := _apt_option(runner, f"Acquire::{scheme}::Proxy")) not in ("", "DIRECT")
     }
