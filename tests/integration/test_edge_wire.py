@@ -63,7 +63,7 @@ def render_tree(destination: Path, inputs: dict[str, Any]) -> None:
     variables: dict[str, Any] = {}
     for part in ("defaults/main.yml", "vars/main.yml"):
         variables |= loader.load_from_file(str(ROLE / part), trusted_as_template=True)
-    variables |= inputs | {"ansible_managed": "Managed by Ansible"}
+    variables |= inputs
     source = ROLE / "templates" / "nginx"
     templates = sorted(source.rglob("*.j2"))
     assert templates
