@@ -45,6 +45,7 @@ from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_probe import describe as describe_probe
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_probe import run_probes
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_record import APPLYING, RESTORING, SWAPPING, Applied, Journal, Record
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_rehearsal import rehearsed_order
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import Tree
 
 
@@ -79,6 +80,7 @@ class Outcome:
     probed: list[str] = dataclasses.field(default_factory=list)
     rolled_back: bool = False
     recovered: str = ""
+    swap_order: str = ""
 
 
 class Failed(ConfigTreeError):
@@ -272,7 +274,8 @@ def _transact(request: Request, found: Survey, record: Record, stage: str, outco
         raise Failed(f"validate: {error}\nThe live files were not touched.", outcome) from error
     outcome.validated = bool(request.validate)
     outcome.changed = True
-    transaction = Transaction.begin(record, found)
+    steps, outcome.swap_order = rehearsed_order(found.plan.steps, request.validate, found.root, stage)
+    transaction = Transaction.begin(record, found, steps)
     try:
         transaction.swap(stage)
     except (OSError, ConfigTreeError) as error:
@@ -377,11 +380,11 @@ class Transaction:
         self.journal = journal
 
     @classmethod
-    def begin(cls, record: Record, found: Survey) -> Transaction:
+    def begin(cls, record: Record, found: Survey, steps: Sequence[Step]) -> Transaction:
         """Keep the old files, then write the journal: from here on a run that dies is finished or undone by the next."""
         disk.remove(record.backups)
         disk.private_directory(record.backups)
-        for number, step in enumerate(found.plan.steps):
+        for number, step in enumerate(steps):
             if step.before and step.before.kind == "file":
                 disk.keep(full_path(step.path, found.root), os.path.join(record.backups, str(number)))
         disk.sync_directory(record.backups)
@@ -390,7 +393,7 @@ class Transaction:
             dest=found.root,
             phase=SWAPPING,
             revision=found.revision,
-            steps=found.plan.steps,
+            steps=tuple(steps),
             applied=found.applied,
             units={
                 unit: {"running": state.running, "enabled": state.file_state in ("enabled", "enabled-runtime")}

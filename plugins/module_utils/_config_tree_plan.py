@@ -246,13 +246,12 @@ def _dropped(desired: Desired, observed: Mapping[str, Node], owned: Mapping[str,
         if path in wanted:
             continue
         in_exclusive = any(is_below(path, directory) for directory in desired.exclusive)
-        in_the_way = any((above := wanted.get(directory)) and above.kind != "directory" for directory in parents(path))
+        in_the_way = [above for above in parents(path) if above in wanted and wanted[above].kind != "directory"]
         mine = path in owned and owned[path].created
         if in_exclusive or mine:
             gone[path] = node
         elif in_the_way and path not in owned:
-            blocked = next(directory for directory in parents(path) if directory in wanted)
-            raise ConfigTreeError(f"{blocked} is a directory that holds {path}, which is not managed here; move it away first")
+            raise ConfigTreeError(f"{in_the_way[0]} is a directory that holds {path}, which is not managed here; move it away first")
         elif in_the_way:
             gone[path] = node
     for path in [path for path, node in gone.items() if node.kind == "directory"]:

@@ -325,6 +325,15 @@ recovered:
   returned: always
   type: str
   sample: ""
+swap_order:
+  description:
+    - How the order of a swap was found. With V(checked) the checkers of O(validate) accept the live directory after every single rename.
+      With V(default) they were not asked (a single file, no checker, or nothing valid to begin with). With V(unsafe) there is a moment
+      between two renames in which they would reject it, because two files only work together.
+    - Empty if nothing was swapped.
+  returned: always
+  type: str
+  sample: checked
 """
 
 import dataclasses  # noqa: E402 - the documentation comes first in a module
