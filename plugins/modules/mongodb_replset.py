@@ -146,13 +146,13 @@ code:
   sample: even_voters
 """
 
-import dataclasses
-import time
-from collections.abc import Mapping
-from typing import Any
+import dataclasses  # noqa: E402 - the documentation comes first in a module
+import time  # noqa: E402
+from collections.abc import Mapping  # noqa: E402
+from typing import Any  # noqa: E402
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import (
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import (  # noqa: E402
     LOGIN_ARGUMENTS,
     LOGIN_TOGETHER,
     POLL_SECONDS,
@@ -160,8 +160,8 @@ from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection impo
     CommandError,
     Login,
 )
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_replset_plan import (
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError  # noqa: E402
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_replset_plan import (  # noqa: E402
     SETTINGS,
     Desired,
     Health,
@@ -209,7 +209,7 @@ class Replset:
 
     def observe(self) -> Observed:
         """Read the servers. In check mode a missing primary is no reason to fail: the plan is made from what is there."""
-        if self.cluster.state == "standalone":
+        if not self.cluster.hello.get("setName") and not self.cluster.hello.get("isreplicaset"):
             raise MongodbError(
                 "not_replicated", f"{self.cluster.entry.host} runs without replication.replSetName: set it and restart mongod."
             )
