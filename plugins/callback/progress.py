@@ -17,7 +17,7 @@ from ansible import constants as C
 from ansible.playbook.block import Block
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
-from ansible.utils.color import stringc
+from ansible.utils import color
 from ansible.utils.fqcn import add_internal_fqcns
 from ansible_collections.linda.ops.plugins.module_utils._progress import (
     Line,
@@ -145,6 +145,8 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships no
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
         """Read the options; decides whether there is a live display."""
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+        if os.environ.get("NO_COLOR") and not C.ANSIBLE_FORCE_COLOR:
+            color.ANSIBLE_COLOR = False  # it counts whatever it says (no-color.org); Ansible by itself wants it to be a true value
         wanted = self.get_option("live")
         can = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in {"", "dumb"}
         if self._display.verbosity == 0 and (wanted == "always" or (wanted == "auto" and can)):
@@ -271,15 +273,10 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships no
         for line in lines:
             first, *rest = line.plain() or [""]
             word = line.word.value
-            if word and line.word in _COLOURS and not self._colourless():
-                first = stringc(word, _COLOURS[line.word]) + first[len(word) :]
+            if word and line.word in _COLOURS:
+                first = color.stringc(word, _COLOURS[line.word]) + first[len(word) :]
             self._display.display("\n".join([first, *rest]))
         self._draw()
-
-    @staticmethod
-    def _colourless() -> bool:
-        """NO_COLOR counts whatever it says, as long as it says something (no-color.org); Ansible wants a true value."""
-        return bool(os.environ.get("NO_COLOR"))
 
     # --- the live display -------------------------------------------------------------------------------------------------
 
