@@ -212,10 +212,11 @@ def _own_scrap(path: str) -> bool:
 def _predict(request: Request, record: Record) -> Outcome:
     found = survey(request, record)
     outcome = _report(request, found)
-    outcome.changed = found.pending or found.interrupted
+    outcome.changed = found.interrupted
     if found.pending:
         with tempfile.TemporaryDirectory(prefix="config_tree-") as directory:
             _predict_validation(request, found, outcome, directory)
+        outcome.changed = True
         outcome.applied = [action.describe() for action in found.actions]
         outcome.probed = [describe_probe(probe) for probe in request.probe]
     return outcome
