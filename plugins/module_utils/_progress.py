@@ -20,7 +20,7 @@ TAIL = 20
 LIVE_LINES = 6
 """Stages that are shown at once on a terminal."""
 QUIET_SECONDS = 2.0
-"""A stage shorter than this that has nothing to say gets one line, not two, where there is no terminal."""
+"""A stage shorter than this that has nothing to say gets one line, not two, where there is no terminal; none outside of roles."""
 _LABEL_WIDTH = 12
 
 
@@ -220,7 +220,9 @@ class Progress:
         """All running stages end; what is still to be said of them."""
         lines = self._flush_changes()
         for stage in self._stages.values():
-            lines.append(self._ended(stage))
+            line = self._ended(stage)
+            if stage.role or stage.announced or stage.changed or stage.failed or self._clock() - stage.started >= QUIET_SECONDS:
+                lines.append(line)
         self._stages.clear()
         return lines
 

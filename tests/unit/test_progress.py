@@ -172,19 +172,28 @@ def test_elements_of_a_loop_tell_the_reason_the_task_only_fails() -> None:
 
 
 def test_handlers_and_tasks_outside_of_roles_have_stages_of_their_own() -> None:
+    progress, clock = started(live=True)
+    progress.task_started(LONE)
+    progress.host_done("edge1", LONE)
+    clock.now += 5
+    assert rows(progress.task_started(RELOAD)) == ["done          Edge on edge: 1 host, 5.0 s"]
+    progress.host_done("edge1", RELOAD)
+    assert rows(progress.end_stages()) == ["done          edge (handlers) on edge: 1 host, 0.0 s"]
+
+
+def test_quick_tasks_outside_of_roles_are_not_worth_a_line() -> None:
     progress, _clock = started(live=True)
     progress.task_started(LONE)
     progress.host_done("edge1", LONE)
-    assert rows(progress.task_started(RELOAD)) == ["done          Edge on edge: 1 host, 0.0 s"]
-    progress.host_done("edge1", RELOAD)
-    assert rows(progress.end_stages()) == ["done          edge (handlers) on edge: 1 host, 0.0 s"]
+    assert progress.end_stages() == []
 
 
 def test_a_play_without_a_name_is_called_tasks() -> None:
     progress = Progress(Clock(), live=True)
     progress.play_started("edge", "edge", ["edge1"])
     progress.task_started(LONE)
-    assert rows(progress.end_stages()) == ["done          tasks on edge: 1 host, 0.0 s"]
+    progress.changed("edge1", LONE, "")
+    assert rows(progress.end_stages())[-1] == "done          tasks on edge: 1 host, 1 changed, 0.0 s"
 
 
 def test_live_lines_show_progress_and_retries_within_the_width() -> None:
