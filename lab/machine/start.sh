@@ -59,5 +59,9 @@ rmdir /run/identity
 # Nothing is forwarded on this network; the route makes packets to elsewhere fail at once, and programs that look for one find it.
 ip route replace default via "$gateway"
 
+# As the kernel's own init has it, and systemd in a container has not: what systemd mounts for a service is seen outside of the process
+# that mounts it. Without it LoadCredential= gives a service nothing.
+mount --make-rshared /
+
 # Without the capabilities to set the clock, to load kernel modules and to write to ports and memory of the hardware.
 exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio /sbin/init
