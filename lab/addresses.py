@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import LabError
 
@@ -64,6 +65,17 @@ def taken_by_routes(routes: Sequence[Mapping[str, object]], own_devices: frozens
         if network is None or network.prefixlen == 0 or device in own_devices:
             continue
         found.append(Taken(network, f"a route of this machine (device {device or 'none'})"))
+    return found
+
+
+def taken_by_networks(configurations: Iterable[Mapping[str, Any]], owner: str) -> list[Taken]:
+    """The subnets of podman networks (the JSON that podman keeps of each: name, subnets); `owner` says whose they are."""
+    found = []
+    for item in configurations:
+        for subnet in item.get("subnets") or []:
+            network = _network(subnet.get("subnet"))
+            if network is not None:
+                found.append(Taken(network, f"{owner} {item.get('name', '')}"))
     return found
 
 

@@ -26,11 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            f"\nlab: interrupted; the same command goes on from here, and lab down --name {arguments.name} clears everything.",
-            file=sys.stderr,
-        )
-        return 130
+        again = f"the same command goes on from here, and lab down --name {arguments.name} clears everything"
+        print(f"\nlab: interrupted; {again}.", file=sys.stderr, flush=True)
+        os._exit(130)  # threads that wait for a program would hold the interpreter back
+    except BrokenPipeError:
+        os._exit(141)  # the reader of our output has gone, as with `lab status | head -1`
     return code
 
 

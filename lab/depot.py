@@ -14,7 +14,7 @@ from .errors import LabError
 from .fleet import MIRROR_NUMBER
 from .machines import label_arguments, replace_if_changed
 from .mirror import MirrorError, MirrorTree, available, build
-from .podman import Podman, limits
+from .podman import Podman, resource_arguments
 from .requirements import Archive
 from .state import State
 
@@ -49,7 +49,7 @@ def serve(podman: Podman, state: State, block: ipaddress.IPv4Network, image: str
     _rewrite(program, _UPLINK.read_text(encoding="utf-8"))
     upstreams = {"debian": archive.debian} | ({"debian-security": archive.security} if archive.security else {})
     user = f"--user={os.getuid()}:{os.getgid()}"
-    common = ["--privileged", user, "--pull=never", "--no-hosts", *limits()]
+    common = ["--privileged", user, "--pull=never", "--no-hosts", *resource_arguments()]
 
     authorities = [f"--volume={_AUTHORITIES}:{_AUTHORITIES}:ro"] if _AUTHORITIES.exists() else []
     uplink = [

@@ -5,17 +5,24 @@ mount the hybrid or the v1 layout, and holds stand-ins for the two forwarding sw
 lab's network needs no forwarding, and the host's switches stay as they are.
 """
 
+import hashlib
+import os
 from pathlib import Path
 
 from .errors import LabError
 from .runner import Runner
 
-RUN = Path("/run/linda-lab")
+_STORE = os.environ.get("LINDA_LAB_STORE")
+STORE = Path(_STORE or "/var/lib/linda-lab")
+"""Where podman keeps images and containers of the lab. Another one (LINDA_LAB_STORE) is another world with other containers: for tests."""
+RUN = Path("/run/linda-lab" + (f"-{hashlib.sha256(_STORE.encode()).hexdigest()[:8]}" if _STORE else ""))
 NAMESPACE = RUN / "namespace"
+CGROUP = RUN.name
+"""Parent of the containers' cgroups where podman itself manages them."""
 
 _MAKE = r"""
 set -eu
-run=$1
+run=$1 store=$2
 mkdir -p "$run"
 exec 9>"$run/lock"
 flock 9
@@ -25,12 +32,24 @@ complete() {
   [ "$(stat -f -c %T "$run/namespace" 2>/dev/null)" = nsfs ] && nsenter --mount="$run/namespace" test -e "$run/inside/complete"
 }
 complete && exit 0
+
+# Nothing that runs can be reached without the namespace: end it, and let podman forget that it believed it to be running.
+for process in /proc/[0-9]*; do
+  [ "$(cat "$process/comm" 2>/dev/null)" = conmon ] || continue
+  tr "\0" " " <"$process/cmdline" | grep -qF -- "--root --exit-command-arg $store/storage " || continue
+  pkill -KILL -P "${process#/proc/}" || true
+  kill -KILL "${process#/proc/}" || true
+done
 umount -l "$run/namespace" 2>/dev/null || true
+rm -rf --one-file-system "$run/runroot" "$run/tmp"
 : >"$run/namespace"
 mkdir -p "$run/inside"
+[ -d /run/netns ] || { mkdir /run/netns; : >"$run/made-netns"; }
 unshare --mount="$run/namespace" --propagation slave sh -euc '
   mount --make-private "$1"
   mount -t tmpfs -o mode=755,size=64k lab "$1/inside"
+  mount -t tmpfs -o mode=755,size=1m lab /run/netns
+  mount --make-shared /run/netns
   if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
     umount -R -l /sys/fs/cgroup
     mount -t cgroup2 lab /sys/fs/cgroup
@@ -48,7 +67,9 @@ complete
 
 _REMOVE = r"""
 set -u
-run=$1
+run=$1 cgroup=$2
+nsenter --mount="$run/namespace" sh -c 'find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +' sh "$cgroup" 2>/dev/null
+[ ! -e "$run/made-netns" ] || rmdir /run/netns
 umount -l "$run/namespace" 2>/dev/null
 umount -l "$run" 2>/dev/null
 rm -rf --one-file-system "$run"
@@ -56,7 +77,7 @@ rm -rf --one-file-system "$run"
 
 
 def cgroup_layout() -> str:
-    """How this host mounts cgroups: `unified`, `hybrid` (or v1, which is handled alike)."""
+    """How this host mounts cgroups: `unified`, or `hybrid` (which stands for v1 too: both are handled alike)."""
     return "unified" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "hybrid"
 
 
@@ -67,12 +88,17 @@ def make(runner: Runner) -> None:
             "The kernel of this machine has no cgroup v2, which systemd needs inside containers.",
             "Use a machine with a kernel of 4.15 or newer.",
         )
-    runner.run(["sh", "-c", _MAKE, "sh", RUN], root=True, purpose="make the private mount namespace of the lab")
+    runner.run(["sh", "-c", _MAKE, "sh", RUN, STORE], root=True, purpose="make the private mount namespace of the lab")
 
 
-def exists() -> bool:
-    """Whether something of the namespace is there."""
-    return RUN.exists()
+def usable() -> bool:
+    """Whether the namespace is there, so that podman can be asked."""
+    return any(line.split()[4] == str(NAMESPACE) for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines())
+
+
+def traces() -> bool:
+    """Whether any lab may have left something on this machine."""
+    return RUN.exists() or (STORE / "storage").exists()
 
 
 def enter(argv: list[str]) -> list[str]:
@@ -80,6 +106,20 @@ def enter(argv: list[str]) -> list[str]:
     return ["nsenter", f"--mount={NAMESPACE}", "--", *argv]
 
 
+def work_lock(lab: str) -> Path:
+    """Held, shared, by every command that changes the containers of a lab, for as long as it runs."""
+    return RUN / f"work-{lab}"
+
+
+def settle(runner: Runner, lab: str) -> None:
+    """Wait until the commands that a killed run of the lab left behind have ended."""
+    runner.run(
+        ["flock", "--exclusive", "--timeout", "300", work_lock(lab), "true"],
+        root=True,
+        purpose=f"wait for what an interrupted command on the lab {lab} left running",
+    )
+
+
 def remove(runner: Runner) -> None:
     """Take the namespace away. Only when no container of any lab is left."""
-    runner.run(["sh", "-c", _REMOVE, "sh", RUN], root=True, purpose="remove the private mount namespace of the lab")
+    runner.run(["sh", "-c", _REMOVE, "sh", RUN, CGROUP], root=True, purpose="remove the private mount namespace of the lab", check=False)

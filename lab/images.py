@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 import shlex
 from pathlib import Path
 
 from . import enclosure
 from .console import Console
 from .fleet import Image
-from .podman import Podman, store
+from .podman import Podman
 from .requirements import Archive
 from .runner import Runner
 from .state import in_turn
@@ -34,7 +35,7 @@ def provide(image: Image, cache: Path, podman: Podman, archive: Archive, console
     name = tag(image)
     if podman.has_image(name):
         return name
-    with in_turn(cache / "locks" / f"image-{name.rpartition(':')[2]}"), console.step(f"image {image.name}") as step:
+    with console.step(f"image {image.name}") as step, in_turn(cache / "locks" / f"image-{name.rpartition(':')[2]}", step.note):
         if podman.has_image(name):
             return name
         tarball = cache / "images" / f"{image.name}-{name.rpartition(':')[2]}.tar"
@@ -49,36 +50,37 @@ def provide(image: Image, cache: Path, podman: Podman, archive: Archive, console
 def _build(image: Image, tarball: Path, runner: Runner, archive: Archive) -> None:
     """Build the image's archive; it gets its name only when it is complete."""
     tarball.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = tarball.with_suffix(".unfinished")
-    scratch = store() / "build" / tarball.stem
-    runner.run(["rm", "-rf", "--one-file-system", scratch], root=True, purpose="clear the remains of an interrupted build")
-    runner.run(["mkdir", "-p", scratch], root=True, purpose="make a directory for the build")
+    for leftover in tarball.parent.glob(f"{tarball.stem}.unfinished-*"):
+        leftover.unlink()
+    unfinished = tarball.with_suffix(f".unfinished-{os.getpid()}")
+    scratch = enclosure.STORE / "build" / tarball.stem
     options = [f"--aptopt=Acquire::{scheme}::Proxy {json.dumps(proxy)}" for scheme, proxy in archive.proxies.items()]
     if image.machine:
         options.append(f'--customize-hook=sh {shlex.quote(str(SCRIPT))} "$1"')
-    # Its own mount namespace, and the end of the lab command is its end too: an interrupted build leaves neither mounts nor processes.
-    # The keep-alive of a mount propagated elsewhere would outlive it, hence enclosure.enter.
-    build = [
-        "unshare",
-        "--mount",
-        "--kill-child=TERM",
-        "--fork",
-        "setpriv",
-        "--pdeathsig=TERM",
-        "env",
-        f"TMPDIR={scratch}",
-        "mmdebstrap",
-        "--quiet",
-        "--mode=root",
-        "--format=tar",
-        "--variant=minbase",
-        f"--include={','.join(image.packages)}",
-        *options,
-        image.suite,
-        "-",
-        *archive.lines(image.suite),
-    ]
+    build = ["mmdebstrap", "--quiet", "--mode=root", "--format=tar", "--variant=minbase", f"--include={','.join(image.packages)}"]
     with unfinished.open("wb") as output:
-        runner.run(enclosure.enter(build), root=True, stdout=output, purpose=f"build the image {image.name} from Debian's archive")
-    runner.run(["rm", "-rf", "--one-file-system", scratch], root=True, purpose="clear the build's directory")
+        runner.run(
+            enclosure.enter(
+                [*_CONFINED, "sh", "-euc", _IN_SCRATCH, "sh", str(scratch), *build, *options, image.suite, "-", *archive.lines(image.suite)]
+            ),
+            root=True,
+            stdout=output,
+            purpose=f"build the image {image.name} from Debian's archive",
+        )
     unfinished.rename(tarball)
+
+
+_CONFINED = ("setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""Its own mount and process namespaces, which end with the command of the lab: an interrupted build leaves neither mounts nor processes."""
+
+_IN_SCRATCH = """
+scratch=$1
+shift
+mkdir -p "${scratch%/*}"
+exec 9>"$scratch.lock"
+flock 9
+rm -rf --one-file-system "$scratch"
+mkdir "$scratch"
+TMPDIR=$scratch "$@"
+rm -rf --one-file-system "$scratch"
+"""

@@ -3,13 +3,13 @@
 Every step looks first and does only what is missing, so that any wreck is a place to go on from.
 """
 
+import contextlib
 import ipaddress
 import json
 import os
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import addresses, depot, enclosure, images, inventory, machines, requirements, secret
@@ -18,6 +18,7 @@ from .console import Console
 from .errors import LabError
 from .fleet import Fleet, Host
 from .mirror import MirrorTree
+from .parallel import side_by_side
 from .podman import LABEL_CHECKOUT, LABEL_LAB, Container, Podman
 from .runner import Runner
 from .state import CHECKOUT, Record, State, blocks_of_other_labs, cache_directory, in_turn, only_one, write
@@ -32,11 +33,11 @@ class Lab:
         self.state = State(name)
         self.console = console
         self.runner = Runner()
-        self.podman = Podman(self.runner)
+        self.podman = Podman(self.runner, name)
 
     def containers(self) -> dict[str, Container]:
         """The lab's containers by container name; none if no lab runs on this machine."""
-        if not enclosure.exists():
+        if not enclosure.usable():
             return {}
         return {container.name: container for container in self.podman.containers(self.state.name)}
 
@@ -64,13 +65,12 @@ def up(lab: Lab, wanted: Sequence[str], fleet_file: Path | None, block: ipaddres
         begun = time.monotonic()
         requirements.install(lab.runner, console)
         archive = requirements.archive(lab.runner)
-        enclosure.make(lab.runner)
-        _refuse_foreign(lab)
+        _enter(lab)
         network = _network(lab, record, block, (fleet_file or fleets.DEFAULT_FILE).resolve())
-        tags, tree = _provide(lab, fleet, chosen, archive)
-        there = lab.containers()
-        running = _with_running(lab, fleet, chosen, there)
-        _write_down(lab, fleet, running, network, tree, archive)
+        there = _without_dead(lab)
+        members = [host for host in fleet.hosts.values() if host in chosen or machines.container_name(state, host.name) in there]
+        tags, tree = _provide(lab, fleet, members, archive)
+        _write_down(lab, fleet, members, network, tree, archive)
         with console.step("mirror"):
             depot.serve(lab.podman, state, network, tags["mirror"], tree, archive, cache_directory())
         _start(lab, chosen, tags, network, there)
@@ -80,13 +80,28 @@ def up(lab: Lab, wanted: Sequence[str], fleet_file: Path | None, block: ipaddres
         console.say(_where_to_look(lab, chosen))
 
 
-def _refuse_foreign(lab: Lab) -> None:
+def _enter(lab: Lab) -> None:
+    """Get hold of the lab's containers: after a crash too, and after what it left running has ended."""
+    enclosure.make(lab.runner)
+    with lab.console.step("wait for what an interrupted command left running") as step:
+        step.silent = True
+        enclosure.settle(lab.runner, lab.state.name)
     for container in lab.containers().values():
         if container.checkout != str(CHECKOUT):
             raise LabError(
                 f"A lab named {lab.state.name} belongs to another checkout, {container.checkout}.",
                 f"Take it down there, or give this lab another name: lab up --name {lab.state.name}2.",
             )
+
+
+def _without_dead(lab: Lab) -> dict[str, Container]:
+    """The lab's containers, after removal of those that podman believes in although their processes are gone."""
+    there = lab.containers()
+    dead = [container for container in there.values() if not container.alive and container.state not in ("created", "configured", "exited")]
+    for container in dead:
+        lab.console.say(f"  {container.name} died without podman's knowledge; it is made anew")
+    lab.podman.remove([container.name for container in dead])
+    return {name: container for name, container in there.items() if container not in dead}
 
 
 def _network(lab: Lab, record: Record | None, wanted: ipaddress.IPv4Network | None, fleet_file: Path) -> ipaddress.IPv4Network:
@@ -97,38 +112,34 @@ def _network(lab: Lab, record: Record | None, wanted: ipaddress.IPv4Network | No
             f"The lab {state.name} has the addresses {record.block} already.",
             f"To change them: lab down --name {state.name} --purge, then lab up with --block.",
         )
-    with in_turn(cache_directory() / "locks" / "network"):
+    with lab.console.step("network") as step, in_turn(cache_directory() / "locks" / "network", step.note):
+        step.silent = True
         networks = lab.podman.networks()
         own = next((item for item in networks if item["name"] == state.name), None)
-        devices = frozenset({str(own["network_interface"])} if own else set())
-        taken = addresses.taken_by_routes(_routes(lab.runner), devices)
-        taken += [
-            addresses.Taken(ipaddress.IPv4Network(subnet["subnet"]), f"the lab {item['name']}")
-            for item in networks
-            if item["name"] != state.name
-            for subnet in item.get("subnets", [])
-        ]
+        taken = addresses.taken_by_routes(_routes(lab.runner), frozenset({str(own["network_interface"])} if own else set()))
+        taken += addresses.taken_by_networks([item for item in networks if item is not own], "the lab")
+        taken += addresses.taken_by_networks(_foreign_networks(), "podman's network")
         block = record.block if record else wanted or addresses.choose_block(state.name, taken + blocks_of_other_labs(state.name))
         addresses.refuse_taken(state.name, block, taken)
+        state.write(Record(block, fleet_file))
         if own and own["subnets"][0]["subnet"] != str(block):
-            lab.podman.remove([container.name for container in lab.containers().values()])
-            lab.podman.call("network", "rm", "--force", state.name, purpose="remove the lab's old network")
+            _end(lab)
             own = None
         if own is None:
-            lab.podman.call(
-                "network",
-                "create",
-                "--internal",
-                "--disable-dns",
-                f"--subnet={block}",
-                f"--gateway={addresses.address(block, fleets.CONTROLLER_NUMBER)}",
-                f"--label={LABEL_LAB}={state.name}",
-                f"--label={LABEL_CHECKOUT}={CHECKOUT}",
-                state.name,
-                purpose="make the lab's network",
-            )
-        state.write(Record(block, fleet_file))
+            gateway = addresses.address(block, fleets.CONTROLLER_NUMBER)
+            labels = [f"--label={LABEL_LAB}={state.name}", f"--label={LABEL_CHECKOUT}={CHECKOUT}"]
+            options = ["--internal", "--disable-dns", f"--subnet={block}", f"--gateway={gateway}", *labels]
+            lab.podman.call("network", "create", *options, state.name, purpose="make the lab's network")
     return block
+
+
+def _foreign_networks() -> list[dict[str, object]]:
+    """What podman keeps of the networks of others on this machine."""
+    found = []
+    for path in sorted(Path("/etc/containers/networks").glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(json.loads(path.read_text(encoding="utf-8")))
+    return found
 
 
 def _routes(runner: Runner) -> list[dict[str, object]]:
@@ -138,22 +149,17 @@ def _routes(runner: Runner) -> list[dict[str, object]]:
     return found
 
 
-def _provide(lab: Lab, fleet: Fleet, chosen: Sequence[Host], archive: requirements.Archive) -> tuple[dict[str, str], MirrorTree]:
-    """Images of the chosen hosts and the mirror's tree, side by side; returns podman's names of the images by theirs, and the tree."""
+def _provide(lab: Lab, fleet: Fleet, hosts: Sequence[Host], archive: requirements.Archive) -> tuple[dict[str, str], MirrorTree]:
+    """Images of the hosts and the mirror's tree, side by side; returns podman's names of the images by theirs, and the tree."""
     cache = cache_directory()
     if "mirror" not in fleet.images:
         raise LabError("The fleet has no image named mirror.", "Leave `images` out of the fleet file, or add it as lab/fleet.yml has it.")
-    names = dict.fromkeys(["mirror", *(host.image for host in chosen)])
-    with ThreadPoolExecutor(len(names) + 1) as pool:
+    names = dict.fromkeys(["mirror", *(host.image for host in hosts)])
+    with side_by_side(len(names) + 1) as pool:
         building = {name: pool.submit(images.provide, fleet.images[name], cache, lab.podman, archive, lab.console) for name in names}
         with lab.console.step("packages of the mirror") as step:
-            tree = depot.prepare(fleet.recipes_for(chosen), cache, step.note)
+            tree = depot.prepare(fleet.recipes_for(hosts), cache, step.note)
         return {name: task.result() for name, task in building.items()}, tree
-
-
-def _with_running(lab: Lab, fleet: Fleet, chosen: Sequence[Host], there: dict[str, Container]) -> tuple[Host, ...]:
-    """The chosen hosts and those that the lab has already, in the fleet's order."""
-    return tuple(host for host in fleet.hosts.values() if host in chosen or machines.container_name(lab.state, host.name) in there)
 
 
 def _write_down(
@@ -193,10 +199,13 @@ def _start(lab: Lab, chosen: Sequence[Host], tags: dict[str, str], block: ipaddr
     deadline = time.monotonic() + machines.READY_SECONDS + 5 * len(chosen)
 
     def bring(host: Host) -> tuple[str, str]:
-        machines.start(lab.podman, lab.state, host, tags[host.image], block, there.get(machines.container_name(lab.state, host.name)))
-        return host.name, machines.wait_until_ready(lab.runner, lab.state, host, block, deadline)
+        found = there.get(machines.container_name(lab.state, host.name))
+        if found and found.image != tags[host.image]:
+            lab.console.say(f"  {host.name} runs on an image of an older recipe; lab down and lab up give it the new one")
+        machines.start(lab.podman, lab.state, host, tags[host.image], block, found)
+        return host.name, machines.wait_until_ready(lab.podman, lab.state, host, block, deadline)
 
-    with lab.console.step(f"machines: {' '.join(host.name for host in chosen)}") as step, ThreadPoolExecutor(_PARALLEL) as pool:
+    with lab.console.step(f"machines: {' '.join(host.name for host in chosen)}") as step, side_by_side(_PARALLEL) as pool:
         for ready, (name, verdict) in enumerate(pool.map(bring, chosen), start=1):
             step.note(f"{ready} of {len(chosen)} ready")
             if not verdict.startswith("running"):
@@ -222,17 +231,14 @@ def _where_to_look(lab: Lab, chosen: Sequence[Host]) -> str:
 def down(lab: Lab, purge: bool) -> None:
     """End the lab: its containers, its network, and what they left on the machine. `purge`: its state and secrets too."""
     state, console = lab.state, lab.console
-    if enclosure.exists():
+    if enclosure.traces():
         lab.runner.require_root()
         state.create()
         with only_one(state.directory / "lock", f"Another command is at work on the lab {state.name}."):
-            enclosure.make(lab.runner)
-            _refuse_foreign(lab)
-            with console.step(f"end the lab {state.name}"):
-                lab.podman.remove([container.id for container in lab.containers().values()])
-                if any(item["name"] == state.name for item in lab.podman.networks()):
-                    lab.podman.call("network", "rm", "--force", state.name, purpose="remove the lab's network")
-                with in_turn(cache_directory() / "locks" / "network"):
+            _enter(lab)
+            with console.step(f"end the lab {state.name}") as step:
+                _end(lab)
+                with in_turn(cache_directory() / "locks" / "network", step.note):
                     if not lab.podman.containers() and not lab.podman.networks():
                         enclosure.remove(lab.runner)
     if purge:
@@ -242,3 +248,14 @@ def down(lab: Lab, purge: bool) -> None:
         console.say(f"The lab {state.name} is gone with its keys and secrets. Images and packages stay cached in {cache_directory()}.")
     else:
         console.say(f"The lab {state.name} is down. Its keys and secrets stay in .lab/{state.name} (lab down --purge removes them).")
+
+
+def _end(lab: Lab) -> None:
+    """Remove the lab's containers, its network, and the bridge if a crash kept netavark from removing it."""
+    lab.podman.remove([container.id for container in lab.containers().values()])
+    for network in lab.podman.networks():
+        if network["name"] == lab.state.name:
+            lab.podman.call("network", "rm", "--force", lab.state.name, purpose="remove the lab's network")
+            bridge = str(network["network_interface"])
+            if (Path("/sys/class/net") / bridge).exists():
+                lab.runner.run(["ip", "link", "delete", bridge], root=True, purpose="remove the lab's bridge")

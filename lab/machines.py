@@ -13,8 +13,8 @@ from pathlib import Path
 from . import inventory
 from .addresses import address
 from .errors import LabError
-from .fleet import CONTROLLER_NUMBER, Fleet, Host
-from .podman import LABEL_CHECKOUT, LABEL_LAB, LABEL_ROLE, LABEL_SPEC, Container, Podman, limits
+from .fleet import CONTROLLER_NUMBER, MIRROR_NUMBER, Fleet, Host
+from .podman import LABEL_CHECKOUT, LABEL_LAB, LABEL_ROLE, LABEL_SPEC, Container, Podman, resource_arguments
 from .runner import Runner
 from .state import CHECKOUT, State, write
 
@@ -74,7 +74,7 @@ def start(podman: Podman, state: State, host: Host, image: str, block: ipaddress
         "--no-hosts",
         f"--hostname={host.name}",
         "--shm-size=256m",
-        *limits(),
+        *resource_arguments(),
         f"--network={state.name}",
         f"--ip={address(block, host.number)}",
         f"--volume={state.hosts_file}:/etc/hosts:ro",
@@ -101,19 +101,27 @@ def replace_if_changed(podman: Podman, state: State, role: str, spec: str, argum
     podman.call("run", "--detach", *arguments, purpose=f"start the {role}")
 
 
-def wait_until_ready(runner: Runner, state: State, host: Host, block: ipaddress.IPv4Network, deadline: float) -> str:
+def wait_until_ready(podman: Podman, state: State, host: Host, block: ipaddress.IPv4Network, deadline: float) -> str:
     """Wait until the machine admits its account over SSH and systemd has finished starting; return systemd's verdict with failed units."""
-    where = address(block, host.number)
+    where, look = address(block, host.number), time.monotonic() + 10
     while time.monotonic() < deadline:
         if not _port_open(where, 22):
             time.sleep(0.2)
+            if time.monotonic() > look:
+                look = time.monotonic() + 10
+                _refuse_dead(podman, state, host)
             continue
-        remote = "systemctl is-system-running --wait; systemctl --failed --plain --no-legend | cut -d' ' -f1"
-        done = runner.run(
+        remote = _REMOTE.format(mirror=address(block, MIRROR_NUMBER))
+        done = podman.runner.run(
             ["ssh", "-F", state.ssh_config, "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", host.name, remote],
             check=False,
             timeout=READY_SECONDS,
         )
+        if done.code == 3:
+            raise LabError(
+                f"{host.name} at {where} does not reach the lab's mirror, although both are on one bridge.",
+                "A firewall of this machine drops bridged packets (Docker's may): allow them or set net.bridge.bridge-nf-call-iptables=0.",
+            )
         if done.code == 0 and done.out.strip():
             return " ".join(done.out.split())
         if "REMOTE HOST IDENTIFICATION" in done.err or "Permission denied" in done.err:
@@ -127,6 +135,21 @@ def wait_until_ready(runner: Runner, state: State, host: Host, block: ipaddress.
         f"{host.name} at {where} does not admit the account ansible over SSH within {READY_SECONDS:.0f} s.",
         f"Look at its journal: lab logs --name {state.name} {host.name}.",
     )
+
+
+_REMOTE = """
+timeout 10 bash -c '</dev/tcp/{mirror}/80' || exit 3
+systemctl is-system-running --wait
+systemctl --failed --plain --no-legend | cut -d' ' -f1
+"""
+
+
+def _refuse_dead(podman: Podman, state: State, host: Host) -> None:
+    """Raise LabError with the container's last words if it has ended."""
+    name = container_name(state, host.name)
+    if not any(container.name == name and container.alive for container in podman.containers(state.name)):
+        words = podman.call("logs", "--tail=20", name, purpose="read the container's log", check=False)
+        raise LabError(f"{host.name} ended while it was starting.", details=words.out + words.err)
 
 
 def _port_open(host: str, port: int) -> bool:

@@ -1,7 +1,6 @@
 """A thin, typed layer over the podman command, with a store of the lab's own: other people's containers are never seen nor touched."""
 
 import json
-import os
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,6 @@ LABEL_LAB = "linda.lab"
 LABEL_ROLE = "linda.role"
 LABEL_CHECKOUT = "linda.checkout"
 LABEL_SPEC = "linda.spec"
-
-
-def store() -> Path:
-    """Where podman keeps images and containers of the lab."""
-    return Path(os.environ.get("LINDA_LAB_STORE") or "/var/lib/linda-lab")
 
 
 @dataclass(frozen=True)
@@ -50,10 +44,11 @@ class Container:
 
 
 class Podman:
-    """Calls podman as root inside the lab's namespace."""
+    """Calls podman as root inside the lab's namespace, on behalf of one lab."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, lab: str) -> None:
         self.runner = runner
+        self.lab = lab
 
     def argv(self, *words: str | Path) -> list[str]:
         """The command line of a podman call, to be started as root."""
@@ -61,10 +56,10 @@ class Podman:
         return enclosure.enter(
             [
                 "podman",
-                f"--root={store()}/storage",
+                f"--root={enclosure.STORE}/storage",
                 f"--runroot={enclosure.RUN}/runroot",
                 f"--tmpdir={enclosure.RUN / 'tmp'}",
-                f"--network-config-dir={store()}/networks",
+                f"--network-config-dir={enclosure.STORE}/networks",
                 f"--cgroup-manager={manager}",
                 "--events-backend=none",
                 *(str(word) for word in words),
@@ -72,8 +67,9 @@ class Podman:
         )
 
     def call(self, *words: str | Path, purpose: str, check: bool = True, timeout: float | None = None) -> Done:
-        """Run podman; see Runner.run."""
-        return self.runner.run(self.argv(*words), root=True, purpose=purpose, check=check, timeout=timeout)
+        """Run podman; see Runner.run. While it runs the lab's work lock is held, whatever becomes of this process."""
+        held = ["flock", "--shared", "--close", str(enclosure.work_lock(self.lab)), *self.argv(*words)]
+        return self.runner.run(held, root=True, purpose=purpose, check=check, timeout=timeout)
 
     def containers(self, lab: str | None = None) -> list[Container]:
         """The containers of one lab, or of all labs on this machine."""
@@ -102,13 +98,15 @@ class Podman:
         return list(found or [])
 
 
-def limits() -> list[str]:
-    """Arguments that keep the resource limits of containers within what this machine lets the caller set.
+def resource_arguments() -> list[str]:
+    """Arguments about the resources of a container, all within what this machine lets the caller set.
 
     Podman itself lowers the number of processes to kernel.pid_max; without CAP_SYS_RESOURCE a container may not ask for more again.
     """
     pid_max = int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
     arguments = ["--pids-limit=-1"]
+    if not Path("/run/systemd/system").is_dir():
+        arguments.append(f"--cgroup-parent=/{enclosure.CGROUP}")
     for name, kind, ceiling in (("nofile", resource.RLIMIT_NOFILE, 1048576), ("nproc", resource.RLIMIT_NPROC, min(pid_max, 1048576))):
         hard = resource.getrlimit(kind)[1]
         value = ceiling if hard == resource.RLIM_INFINITY else min(hard, ceiling)

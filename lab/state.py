@@ -5,7 +5,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,9 +148,13 @@ def only_one(path: Path, busy: str) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(path: Path) -> Iterator[None]:
-    """Hold the lock at `path`, after waiting for it."""
+def in_turn(path: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock at `path`; `report` is told if another command has it first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("waiting for another lab that is at the same work")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -10,9 +10,10 @@ import json
 import shutil
 import socketserver
 import sys
+import tempfile
 import urllib.error
 import urllib.request
-from http.client import HTTPMessage
+from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path
 
 _PASSED_ON = ("If-Modified-Since", "If-None-Match", "Range", "If-Range")
@@ -47,6 +48,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = urllib.request.Request(f"{upstream}/{path}", headers=headers, method=self.command)  # noqa: S310 - http or https, checked above
         try:
             with self.server.opener.open(request, timeout=_TIMEOUT) as answer:
+                if self.command == "GET" and answer.status == 200 and answer.headers.get("Content-Length") is None:
+                    self._answer_whole(answer)
+                    return
                 self._answer(answer.status, answer.headers)
                 if self.command == "GET":
                     shutil.copyfileobj(answer, self.wfile, 1 << 18)
@@ -57,6 +61,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except OSError:
             # Either side has gone in the middle of the body: the short body tells the client.
             self.close_connection = True
+
+    def _answer_whole(self, answer: HTTPResponse) -> None:
+        """Hand on a body of unknown length only when it is complete: a broken one must not be taken for a short one."""
+        with tempfile.TemporaryFile() as body:
+            shutil.copyfileobj(answer, body)
+            answer.headers["Content-Length"] = str(body.tell())
+            body.seek(0)
+            self._answer(answer.status, answer.headers)
+            shutil.copyfileobj(body, self.wfile, 1 << 18)
 
     def _answer(self, status: int, headers: HTTPMessage) -> None:
         self.send_response_only(status)
