@@ -231,7 +231,7 @@ def build_tree(params: Mapping[str, Any], contents: Mapping[str, tuple[bytes, bo
     directories = {entry.path: entry for entry in (_directory_spec(params, item) for item in params["directories"])}
     if len(directories) != len(params["directories"]):
         raise ConfigTreeError("directories: one path is listed twice")
-    needed = [*(f.path for f in files), *(path for path, _target in links), *directories]
+    needed = [*(f.path for f in files), *(path for path, _target in links), *directories, *exclusive]
     for path in sorted({".", *exclusive, *(above for key in needed for above in parents(key))}):
         directories.setdefault(path, _directory_spec(params, {"path": path}, implied=True))
     _refuse_collisions([f.path for f in files], [path for path, _target in links], directories)
