@@ -91,7 +91,7 @@ def summary(results: Iterable[Result]) -> dict[str, int]:
     counts = {PASS: 0, FAIL: 0, SKIP: 0, "warning": 0}
     for result in results:
         counts[result.status] += 1
-        counts["warning"] += bool(result.warning)
+        counts["warning"] += result.status == PASS and bool(result.warning)
     return counts
 
 

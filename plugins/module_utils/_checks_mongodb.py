@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.linda.ops.plugins.module_utils._checks_net import CheckFailed, Deadline, Outcome, words
+from ansible_collections.linda.ops.plugins.module_utils._checks_net import CheckFailed, Deadline, Outcome
 from ansible_collections.linda.ops.plugins.module_utils._checks_spec import MongodbCheck
 
 if TYPE_CHECKING:
@@ -48,8 +48,14 @@ def probe_mongodb(check: MongodbCheck, deadline: Deadline, secrets: Mapping[str,
     except OperationFailure as problem:
         raise CheckFailed(_refusal(problem.code, str(problem.details.get("errmsg", "") if problem.details else problem))) from problem
     except PyMongoError as problem:
-        raise CheckFailed(f"{asked} cannot be asked: {words(problem).split(', Timeout:')[0]}") from problem
+        raise CheckFailed(f"{asked} cannot be asked: {_plain(problem)}") from problem
     return Outcome(seen)
+
+
+def _plain(problem: Exception) -> str:
+    """The driver's message without its own bookkeeping."""
+    text = re.sub(r" ?\(configured timeouts:[^)]*\)|, Timeout:.*", "", str(problem), flags=re.DOTALL).strip()
+    return text or type(problem).__name__
 
 
 def _refusal(code: int | None, message: str) -> str:

@@ -414,6 +414,8 @@ def parse_check(raw: object, where: str, problems: list[str]) -> Check | None:
     """
     before = len(problems)
     reader = Reader(raw, where, problems)
+    if len(problems) > before:
+        return None
     name = reader.text("name", required=True, pattern=NAME, wording=NAME_WORDING)
     if name:
         reader.where = f"{where} ({name})"

@@ -196,6 +196,7 @@ _SCRIPT = """
 document.documentElement.classList.add("js");
 (() => {
   const find = document.getElementById("find");
+  if (!find) return;
   if (matchMedia("(hover: hover)").matches) find.placeholder = "Filter (press /)";
   const shown = document.getElementById("shown");
   const groups = [...document.querySelectorAll(".group")].map((element) => ({
