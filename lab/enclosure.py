@@ -2,7 +2,8 @@
 
 Podman is only ever called inside it. It keeps podman's mounts out of the host's table, gives podman a cgroup v2 tree on hosts that
 mount the hybrid or the v1 layout, and holds stand-ins for the two forwarding switches that netavark turns on for every bridge: the
-lab's network needs no forwarding, and the host's switches stay as they are.
+lab's network needs no forwarding, and the host's switches stay as they are. /run/netns and /run/containers are its own as well: podman keeps
+network namespaces and addresses given out there, whatever its options say, and what a crash leaves in them must not outlive it.
 """
 
 import hashlib
@@ -44,12 +45,16 @@ umount -l "$run/namespace" 2>/dev/null || true
 rm -rf --one-file-system "$run/runroot" "$run/tmp"
 : >"$run/namespace"
 mkdir -p "$run/inside"
-[ -d /run/netns ] || { mkdir /run/netns; : >"$run/made-netns"; }
+for name in netns containers; do
+  [ -d "/run/$name" ] || { mkdir "/run/$name"; : >"$run/made-$name"; }
+done
 unshare --mount="$run/namespace" --propagation slave sh -euc '
   mount --make-private "$1"
   mount -t tmpfs -o mode=755,size=64k lab "$1/inside"
-  mount -t tmpfs -o mode=755,size=1m lab /run/netns
-  mount --make-shared /run/netns
+  for name in netns containers; do
+    mount -t tmpfs -o mode=755,size=64m lab "/run/$name"
+    mount --make-shared "/run/$name"
+  done
   if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
     umount -R -l /sys/fs/cgroup
     mount -t cgroup2 lab /sys/fs/cgroup
@@ -69,7 +74,9 @@ _REMOVE = r"""
 set -u
 run=$1 cgroup=$2
 nsenter --mount="$run/namespace" sh -c 'find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +' sh "$cgroup" 2>/dev/null
-[ ! -e "$run/made-netns" ] || rmdir /run/netns
+for name in netns containers; do
+  [ ! -e "$run/made-$name" ] || rmdir "/run/$name"
+done
 umount -l "$run/namespace" 2>/dev/null
 umount -l "$run" 2>/dev/null
 rm -rf --one-file-system "$run"
