@@ -102,6 +102,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
             elif option.required:
                 found.append(inputs.missing(name, option))
         found += self._check_formats(spec, rendered, arguments["formats"], {one.variable for one in found})
+        found = inputs.without_consequences(found, {name: item.raw for name, item in rendered.items()})
         broken = {inputs.root(one.variable) for one in found}
         for rule in arguments["rules"]:
             found += self._check_rule(rule, spec, rendered, broken)
@@ -125,9 +126,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
     def _check_rule(
         self, rule: Mapping[str, Any], spec: inputs.RoleSpec, rendered: Mapping[str, Rendered], broken: set[str]
     ) -> list[inputs.Violation]:
-        """One rule; it is left out when its own input is bad already, or cannot be judged because another one is."""
+        """One rule; it is left out when an input that it is about is bad already."""
         steps = inputs.parse_path(rule["variable"])
-        if steps[0] in broken:
+        if steps[0] in broken or inputs.mentions(rule["that"], broken):
             return []
         item = rendered.get(steps[0])
         origin = item.origin if item else None

@@ -83,8 +83,8 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 
 def show(value: object) -> str:
-    """A value as it would be written in an inventory, on one line and at most about 80 characters long."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """A value as it would be written in an inventory, on one line, at most about 80 characters long, without credentials in URLs."""
+    text = re.sub(r"://[^/\s\"@]+@", "://********@", json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 4]} ..."
 
 
@@ -222,20 +222,17 @@ def _equal(value: object, choice: object) -> bool:
 
 
 def redact(value: object, option: Option | None) -> object:
-    """The value without the secrets inside it, for showing."""
-    if option is None:
-        return value
-    if option.secret:
+    """The value without the secrets inside it, for showing. Keys that nobody described are judged by their names."""
+    if option is not None and option.secret:
         return SECRET
-    if option.options is not None:
-        if isinstance(value, Mapping):
-            nested = option.options
-            return {
-                key: redact(item, nested.get(str(key))) if str(key) in nested or not looks_secret(str(key)) else SECRET
-                for key, item in value.items()
-            }
-        if is_list(value) and isinstance(value, Sequence):
-            return [redact(item, option) for item in value]
+    nested = option.options or {} if option is not None else {}
+    if isinstance(value, Mapping):
+        return {
+            key: redact(item, nested[str(key)]) if str(key) in nested else SECRET if looks_secret(str(key)) else redact(item, None)
+            for key, item in value.items()
+        }
+    if is_list(value) and isinstance(value, Sequence):
+        return [redact(item, option) for item in value]
     return value
 
 
@@ -416,6 +413,27 @@ def _check_unique(found: Sequence[tuple[str, object]], option: Option | None) ->
             shown = SECRET if option is not None and option.secret else show(redact(item, option))
             yield Violation(where, f"is the same as {seen[key]}", "Write each one only once", shown)
         seen.setdefault(key, where)
+
+
+def mentions(text: object, names: Iterable[str]) -> bool:
+    """Whether a template (or anything with templates in it) refers to one of these variables."""
+    words = set(re.findall(r"\w+", json.dumps(text, default=str)))
+    return not words.isdisjoint(names)
+
+
+def without_consequences(violations: Sequence[Violation], raw: Mapping[str, object]) -> list[Violation]:
+    """The violations that are not merely the consequence of another: of inputs that are computed from a bad one.
+
+    raw: the inputs as they were written, before rendering.
+    """
+    broken = {root(one.variable) for one in violations}
+
+    def computed(name: str) -> bool:
+        text = raw.get(name)
+        return isinstance(text, str) and "{{" in text and mentions(text, broken - {name})
+
+    causes = [one for one in violations if not computed(root(one.variable))]
+    return causes or list(violations)
 
 
 # --- the fleet ------------------------------------------------------------------------------------------------------------

@@ -118,6 +118,11 @@ def test_no_secret_is_ever_shown(value: Any) -> None:
     assert SECRET not in "".join(sentences("edge_users", [{"name": "a", "password": SECRET}]))
 
 
+def test_what_looks_like_a_secret_is_not_shown_either() -> None:
+    assert inputs.show(inputs.redact({"API_TOKEN": SECRET, "A": 1}, None)) == '{"API_TOKEN": "(secret, not shown)", "A": 1}'
+    assert inputs.show(["mongodb://linda:pw@host/db"]) == '["mongodb://********@host/db"]'
+
+
 def test_secrets_are_found_where_the_specification_says() -> None:
     assert list(inputs.secrets_in("abcd", OPTIONS["edge_password"])) == ["abcd"]
     assert list(inputs.secrets_in([{"name": "n", "token": "abcd"}], OPTIONS["edge_users"])) == ["abcd"]
@@ -238,6 +243,16 @@ def test_what_hosts_share_is_said_once() -> None:
     other = inputs.Violation("fleet_address", "is not set", "Set it")
     text = inputs.message_of_hosts({"a": [same], "b": [same, other], "c": []})
     assert text == 'host a (and 1 more): fleet_domain = "x" is bad. Mend it.\nhost b: fleet_address is not set. Set it.'
+
+
+def test_consequences_of_a_bad_input_are_left_out() -> None:
+    cause, effect = inputs.Violation("edge_name", "is bad", "Mend it"), inputs.Violation("edge_user.x", "is bad", "Mend it")
+    assert inputs.without_consequences([cause, effect], {"edge_name": "A B", "edge_user": "{{ edge_name }}"}) == [cause]
+    assert inputs.without_consequences([cause, effect], {"edge_name": "A B", "edge_user": "{{ edge_names }}"}) == [cause, effect]
+    assert inputs.without_consequences([cause, effect], {"edge_name": "A B", "edge_user": "edge_name"}) == [cause, effect]
+    # Inputs that are computed from each other must not excuse each other.
+    circle = {"edge_name": "{{ edge_user }}", "edge_user": "{{ edge_name }}"}
+    assert inputs.without_consequences([cause, effect], circle) == [cause, effect]
 
 
 def test_one_address_belongs_to_one_host() -> None:
