@@ -28,8 +28,6 @@ def test_the_default_fleet_is_what_the_design_says() -> None:
     assert list(found.hosts) == ["edge1", "edge2", "api1", "api2", "api3", "api4", "mongo1", "mongo2", "mongo3", "ops1"]
     suites = {host.name: found.images[host.image].suite for host in found.select(["mongodb"])}
     assert suites == dict.fromkeys(["mongo1", "mongo2", "mongo3"], "bookworm")
-        ["mongo1", "mongo2", "mongo3"], "bookworm"
-    )
     assert {found.images[host.image].suite for host in found.select(["edge", "api", "monitoring"])} == {"trixie"}
     assert found.recipes_for(found.select(["edge"])) == ()
     assert found.recipes_for(found.select([])) == ("linda-lab-api", "mongodb-6.0.5")
