@@ -12,4 +12,4 @@ if __name__ == "__main__":
     arguments = [argument for argument in sys.argv[1:] if argument not in GET_PIP_SWITCHES]
     # Two processes: ensurepip makes its own process blind to the machine's pip configuration.
     for command in (["ensurepip"], ["pip", "install", *arguments]):
-        subprocess.run([sys.executable, "-m", *command], check=True)
+        subprocess.run([sys.executable, "-m", *command], check=True)  # noqa: S603 - our own interpreter, arguments of ansible-test

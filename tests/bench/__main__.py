@@ -1,7 +1,7 @@
 """`make bench`: what the foundation costs, as figures a person can compare. Never an assertion.
 
-    python -m tests.bench            warm start of a fleet, site.yml twice, module runs, controller CPU
-    python -m tests.bench --cold     the same, from an empty cache (builds images and packages anew; some minutes more)
+python -m tests.bench            warm start of a fleet, site.yml twice, module runs, controller CPU
+python -m tests.bench --cold     the same, from an empty cache (builds images and packages anew; some minutes more)
 """
 
 from __future__ import annotations

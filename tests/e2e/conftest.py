@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from tests.support.ansible import Lab
 from tests.support.client import Edge
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.support.ansible import ROOT, Lab, over_budget
 from tests.support.client import Answer, Edge, Load, key
 
@@ -29,7 +30,9 @@ def test_check_mode_on_bare_machines(fleet: Lab) -> None:
     assert fleet.execute("edge1", "sh", "-c", "command -v nginx || true").strip() == "", "a check installs nothing"
 
 
-def test_a_controller_killed_ten_times_leaves_nothing_that_the_next_run_cannot_finish(fleet: Lab, record_property: pytest.RecordProperty) -> None:
+def test_a_controller_killed_ten_times_leaves_nothing_that_the_next_run_cannot_finish(
+    fleet: Lab, record_property: pytest.RecordProperty
+) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     moments = random.Random(seed)  # noqa: S311 - moments of a test, printed so that a failure can be repeated
     killed = 0
@@ -106,7 +109,9 @@ def test_no_acknowledged_message_is_lost_when_the_primary_is_killed(fleet: Lab, 
 
     def write(number: int) -> Answer:
         keys[number] = key()
-        return edge.request(f"edge{number % 2 + 1}", "POST", "/v1/messages", {"text": f"message {number}"}, {"Idempotency-Key": keys[number]}, 35)
+        return edge.request(
+            f"edge{number % 2 + 1}", "POST", "/v1/messages", {"text": f"message {number}"}, {"Idempotency-Key": keys[number]}, 35
+        )
 
     victim = primary(fleet)
     with Load(write, threads=4) as load:

@@ -63,7 +63,9 @@ class Edge:
         context = ssl.create_default_context(cafile=str(lab.state / "ca" / "ca.pem"))
         return cls(f"api.{settings['fleet_domain']}", addresses, context)
 
-    def request(self, edge: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 10) -> Answer:
+    def request(
+        self, edge: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout: float = 10
+    ) -> Answer:
         """One request on a connection of its own through one edge."""
         connection = _Connection(self.name, self.addresses[edge], self.context, timeout)
         sent = {"Content-Type": "application/json", **(headers or {})}
