@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import grp
 import pwd
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import Node, Owned, Step, full_path, matches
 
@@ -14,6 +15,21 @@ SIZE_LIMIT = 1 << 19
 """Bytes of a file up to which its difference is shown."""
 
 Difference = dict[str, str]
+
+_WORD_LENGTH = 6
+_WORD = re.compile(r"""[^\s"'=:;,(){}\[\]<>]+""")
+
+
+def hide_words(text: str, secret: Iterable[bytes], public: Iterable[bytes]) -> str:
+    """Return a message without any word (of 6 letters or more) that occurs in secret contents only; checkers quote what they reject."""
+    known = b"\n".join(public).decode("utf-8", "replace")
+    words: set[str] = set()
+    for content in secret:
+        for line in content.decode("utf-8", "replace").splitlines():
+            words.update(word for word in [line.strip(), *_WORD.findall(line)] if len(word) >= _WORD_LENGTH and word not in known)
+    for word in sorted(words, key=lambda found: (-len(found), found)):
+        text = text.replace(word, "********")
+    return text
 
 
 def is_sensitive(path: str, patterns: Sequence[str], owned: Mapping[str, Owned], dest: str) -> bool:

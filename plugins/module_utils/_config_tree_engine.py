@@ -27,7 +27,13 @@ from ansible_collections.linda.ops.plugins.module_utils._config_tree_apply impor
     unit_name,
     unit_states,
 )
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_diff import Difference, differences, is_sensitive, net_changes
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_diff import (
+    Difference,
+    differences,
+    hide_words,
+    is_sensitive,
+    net_changes,
+)
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import (
     UNKNOWN_ID,
     ConfigTreeError,
@@ -38,6 +44,7 @@ from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import
     Step,
     clean_dest,
     full_path,
+    key_of,
     plan,
     revision,
     unapplied,
@@ -119,10 +126,26 @@ def run(request: Request) -> Outcome:
     :raises ConfigTreeError: when the request cannot be carried out on this host; nothing was touched.
     """
     record = Record(request.state_directory, request.name)
-    if request.check_mode:
-        return _predict(request, record)
-    with record.locked():
-        return _carry_out(request, record)
+    try:
+        if request.check_mode:
+            return _predict(request, record)
+        with record.locked():
+            return _carry_out(request, record)
+    except Failed as error:
+        raise Failed(_without_secrets(str(error), request.tree), error.outcome) from None
+
+
+def _without_secrets(message: str, tree: Tree) -> str:
+    """The message without words that only sensitive files hold, neither the new ones nor those that stand there now."""
+    secret = [file.content for file in tree.files if file.sensitive]
+    for file in tree.files:
+        path = full_path(file.path, tree.dest)
+        if file.sensitive and os.path.isfile(path):
+            with open(path, "rb") as stream:
+                secret.append(stream.read())
+    public = [file.content for file in tree.files if not file.sensitive]
+    names = [full_path(file.path, tree.dest).encode() for file in tree.files]
+    return hide_words(message, secret, [*public, *names])
 
 
 # --- looking --------------------------------------------------------------------------------------------------------
@@ -135,7 +158,8 @@ def survey(request: Request, record: Record) -> Survey:
     applied = record.applied()
     interrupted = record.journal() is not None
     everything = interrupted or not applied.certain
-    the_plan = plan(desired, _observe(root, desired, applied.owned), applied.owned)
+    foreign = {key_of(path, root): other for path, other in record.foreign().items()}
+    the_plan = plan(desired, _observe(root, desired, applied.owned), applied.owned, foreign)
     watched = {path: disk.watch_digest(path) for path in request.watch}
     states = unit_states(unit_name(entry["unit"]) for entry in request.apply if entry["unit"])
     changed = unapplied(the_plan.steps, desired.nodes, applied.owned, watched, applied.watched)
@@ -337,7 +361,7 @@ def _applied_after(found: Survey, tree: Tree, transaction: str, steps: Sequence[
         mine = before[path].created if path in before else path in created
         if mine or path in found.desired.nodes:
             owned[path] = Owned(node=node, created=mine, sensitive=is_sensitive(path, tree.sensitive, {}, found.root))
-    return Applied(transaction=transaction, revision=found.revision, owned=owned, watched=found.watched, certain=True)
+    return Applied(transaction=transaction, dest=found.root, revision=found.revision, owned=owned, watched=found.watched, certain=True)
 
 
 # --- what to report -------------------------------------------------------------------------------------------------

@@ -74,6 +74,14 @@ class Owned:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Foreign:
+    """A file or link that another tree on this host applied last."""
+
+    owner: str
+    node: Node
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
     """One change of one path: ``mkdir``, ``put`` (file or link), ``attributes`` (of a directory), ``remove`` or ``rmdir``."""
 
@@ -170,7 +178,7 @@ def clean_link(path: str, dest: str) -> str:
     absolute = "/" + clean_path(path.lstrip("/") or "", "links")
     if absolute == "/.":
         raise ConfigTreeError("links: the root directory cannot be a link")
-    return absolute[len(dest) + 1 :] if absolute.startswith(dest + "/") else absolute
+    return key_of(absolute, dest)
 
 
 @functools.cache
@@ -204,18 +212,28 @@ def full_path(path: str, dest: str) -> str:
     return dest if path == "." else f"{dest}/{path}"
 
 
+def key_of(path: str, dest: str) -> str:
+    """Return the key of an absolute path: relative if it lies inside dest."""
+    return path[len(dest) + 1 :] if path.startswith(dest + "/") else path
+
+
 # --- the plan -------------------------------------------------------------------------------------------------------
 
 
-def plan(desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned]) -> Plan:
+def plan(
+    desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned], foreign: Mapping[str, Foreign] | None = None
+) -> Plan:
     """Return the steps from the observed tree to the desired one, in the order that is safest without asking a checker.
 
     ``observed`` holds every existing path among desired, implied and owned ones, everything below exclusive directories, and everything
-    below a directory that stands where a file or link shall be.
+    below a directory that stands where a file or link shall be. ``foreign`` are the files of the host's other trees: a file may move from
+    one tree to another, but two trees that both want it would overwrite each other for ever.
 
-    :raises ConfigTreeError: if something that nobody claimed stands in the way.
+    :raises ConfigTreeError: if something that nobody claimed stands in the way, or another tree wants the same file.
     """
-    gone = _dropped(desired, observed, owned)
+    foreign = foreign or {}
+    _refuse_rivals(desired, observed, owned, foreign)
+    gone = _dropped(desired, observed, owned, foreign)
     steps: dict[str, list[Step]] = {}
     for path, before in sorted(gone.items()):
         steps[path] = [Step(op="rmdir" if before.kind == "directory" else "remove", path=path, before=before, after=None)]
@@ -238,7 +256,21 @@ def _drifted(path: str, entry: Owned, observed: Mapping[str, Node], desired: Des
     return now != entry.node
 
 
-def _dropped(desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned]) -> dict[str, Node]:
+def _refuse_rivals(
+    desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned], foreign: Mapping[str, Foreign]
+) -> None:
+    for path, other in foreign.items():
+        after = desired.nodes.get(path)
+        if after is not None and path in owned and after != other.node == observed.get(path):
+            raise ConfigTreeError(f"{path} is also managed by the tree {other.owner}, which wants it otherwise; take it out of one of them")
+        inside = next((directory for directory in desired.exclusive if is_below(path, directory)), None)
+        if inside is not None and path in observed and path not in desired.nodes:
+            raise ConfigTreeError(f"{path} belongs to the tree {other.owner}, so {inside} cannot be exclusive here")
+
+
+def _dropped(
+    desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned], foreign: Mapping[str, Foreign]
+) -> dict[str, Node]:
     """What exists and shall go: strangers in exclusive directories, what this record created and wants no longer, what is in the way."""
     wanted = {**desired.implied, **desired.nodes}
     gone: dict[str, Node] = {}
@@ -247,7 +279,7 @@ def _dropped(desired: Desired, observed: Mapping[str, Node], owned: Mapping[str,
             continue
         in_exclusive = any(is_below(path, directory) for directory in desired.exclusive)
         in_the_way = [above for above in parents(path) if above in wanted and wanted[above].kind != "directory"]
-        mine = path in owned and owned[path].created
+        mine = path in owned and owned[path].created and path not in foreign
         if in_exclusive or mine:
             gone[path] = node
         elif in_the_way and path not in owned:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.linda.ops.plugins.module_utils import _config_tree_disk as disk
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError, Node, Owned, Step
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError, Foreign, Node, Owned, Step, full_path
 
 _FORMAT = 1
 _LOCK_WAIT = 120
@@ -31,6 +31,7 @@ class Applied:
     """The last applied tree. ``certain`` is false when a later transaction was undone without the daemon being asked to follow."""
 
     transaction: str = ""
+    dest: str = ""
     revision: str = ""
     owned: Mapping[str, Owned] = dataclasses.field(default_factory=dict)
     watched: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -59,6 +60,8 @@ class Record:
     """The state directory of one tree; only root (or the user that runs the module) can look into it."""
 
     def __init__(self, state_directory: str, name: str) -> None:
+        self.name = name
+        self.state_directory = state_directory
         self.directory = os.path.join(state_directory, name)
         self.backups = os.path.join(self.directory, "backup")
         self._applied = os.path.join(self.directory, "applied.json")
@@ -90,6 +93,18 @@ class Record:
         """Return the last applied tree; an empty, uncertain one if there is none."""
         data = _read(self._applied)
         return _parse_applied(data) if data else Applied()
+
+    def foreign(self) -> dict[str, Foreign]:
+        """Return the files and links that the host's other trees applied, by full path."""
+        found: dict[str, Foreign] = {}
+        names = sorted(os.listdir(self.state_directory)) if os.path.isdir(self.state_directory) else []
+        for name in names:
+            if name != self.name:
+                other = Record(self.state_directory, name).applied()
+                for path, entry in other.owned.items():
+                    if entry.node.kind != "directory":
+                        found[full_path(path, other.dest)] = Foreign(owner=name, node=entry.node)
+        return found
 
     def journal(self) -> Journal | None:
         """Return the open transaction, if there is one that was not finished."""
@@ -143,6 +158,7 @@ def _read(path: str) -> dict[str, Any]:
 def _describe_applied(applied: Applied) -> dict[str, Any]:
     return {
         "transaction": applied.transaction,
+        "dest": applied.dest,
         "revision": applied.revision,
         "owned": {
             path: {"node": entry.node.describe(), "created": entry.created, "sensitive": entry.sensitive}
@@ -156,6 +172,7 @@ def _describe_applied(applied: Applied) -> dict[str, Any]:
 def _parse_applied(data: Mapping[str, Any]) -> Applied:
     return Applied(
         transaction=data["transaction"],
+        dest=data["dest"],
         revision=data["revision"],
         owned={
             path: Owned(node=Node.parse(entry["node"]), created=entry["created"], sensitive=entry["sensitive"])
