@@ -14,7 +14,7 @@ name: fleet_checks
 short_description: The checks that the roles of the fleet declare
 version_added: 0.1.0
 author:
-  - The linda.ops authors
+  - The linda.ops authors (@linda-ops)
 description:
   - Reads the service descriptors of the fleet (C(fleet_services) of every host) and gives their checks with C(host),
     C(role), C(from) and C(address) filled in, ready for M(linda.ops.run_checks).

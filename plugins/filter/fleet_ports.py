@@ -14,7 +14,7 @@ name: fleet_ports
 short_description: The ports of one host and the networks that may reach them
 version_added: 0.1.0
 author:
-  - The linda.ops authors
+  - The linda.ops authors (@linda-ops)
 description:
   - Reads the service descriptors of the fleet (C(fleet_services) of every host) and gives the ports of one host with
     the sources of each resolved to networks, ready for a firewall.

@@ -14,7 +14,7 @@ name: fleet_scrape_targets
 short_description: The metrics endpoints of the fleet by job
 version_added: 0.1.0
 author:
-  - The linda.ops authors
+  - The linda.ops authors (@linda-ops)
 description:
   - Reads the service descriptors of the fleet (C(fleet_services) of every host) and gives every metrics endpoint,
     gathered by job, scheme and path, sorted, with the address at which other hosts of the fleet reach it.

@@ -17,7 +17,7 @@ description:
   - A check that is written wrongly (unknown type, field or value) is refused before any check runs.
   - Secrets are named by the checks and read from the variables of their hosts. They are not part of the result.
 author:
-  - The linda.ops authors
+  - The linda.ops authors (@linda-ops)
 options:
   checks:
     description:

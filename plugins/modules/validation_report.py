@@ -15,7 +15,7 @@ description:
   - A check that was expected but has no result failed, because its host left the run before.
   - Fails when a check failed, naming each, and when nothing was checked at all. The report is written first.
 author:
-  - The linda.ops authors
+  - The linda.ops authors (@linda-ops)
 options:
   checks:
     description: All checks that were to be run, as the filter P(linda.ops.fleet_checks#filter) gives them.
