@@ -102,10 +102,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
             elif option.required:
                 found.append(inputs.missing(name, option))
         found += self._check_formats(spec, rendered, arguments["formats"], {one.variable for one in found})
-        found = inputs.without_consequences(found, {name: item.raw for name, item in rendered.items()})
+        found = inputs.without_consequences(found, variables)
         broken = {inputs.root(one.variable) for one in found}
         for rule in arguments["rules"]:
-            found += self._check_rule(rule, spec, rendered, broken)
+            found += self._check_rule(rule, spec, rendered, broken, variables)
         return found
 
     def _check_formats(
@@ -124,11 +124,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
         return found
 
     def _check_rule(
-        self, rule: Mapping[str, Any], spec: inputs.RoleSpec, rendered: Mapping[str, Rendered], broken: set[str]
+        self,
+        rule: Mapping[str, Any],
+        spec: inputs.RoleSpec,
+        rendered: Mapping[str, Rendered],
+        broken: set[str],
+        variables: Mapping[str, Any],
     ) -> list[inputs.Violation]:
         """One rule; it is left out when an input that it is about is bad already."""
         steps = inputs.parse_path(rule["variable"])
-        if steps[0] in broken or inputs.mentions(rule["that"], broken):
+        if steps[0] in broken or inputs.mentions(rule["that"], broken, variables):
             return []
         item = rendered.get(steps[0])
         origin = item.origin if item else None

@@ -497,7 +497,7 @@ def _task_info(task: Any, handler: bool) -> TaskInfo:
     name = task.name or task.action
     path = task.get_path()
     if path:
-        relative = os.path.relpath(path)
+        relative = os.path.relpath(os.path.realpath(path))  # a checkout is often linked into a collection path
         path = path if relative.startswith("..") else relative
     return TaskInfo(
         uuid=task._uuid,

@@ -84,8 +84,13 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 def show(value: object) -> str:
     """A value as it would be written in an inventory, on one line, at most about 80 characters long, without credentials in URLs."""
-    text = re.sub(r"://[^/\s\"@]+@", "://********@", json.dumps(value, ensure_ascii=False, default=str))
+    text = re.sub(r"://[^/\s\"@]+@", "://********@", json.dumps(value, ensure_ascii=False, default=_plain))
     return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 4]} ..."
+
+
+def _plain(value: object) -> str:
+    """A value that JSON does not know, as text; one that is still encrypted stays so."""
+    return SECRET if type(value).__name__ == "EncryptedString" else str(value)
 
 
 def looks_secret(name: str) -> bool:
@@ -415,22 +420,32 @@ def _check_unique(found: Sequence[tuple[str, object]], option: Option | None) ->
         seen.setdefault(key, where)
 
 
-def mentions(text: object, names: Iterable[str]) -> bool:
-    """Whether a template (or anything with templates in it) refers to one of these variables."""
-    words = set(re.findall(r"\w+", json.dumps(text, default=str)))
-    return not words.isdisjoint(names)
+def mentions(text: object, names: Collection[str], raw: Mapping[str, object]) -> bool:
+    """Whether a template (or anything with templates in it) refers to one of these variables, itself or through internal ones.
+
+    raw: the host's variables as they were written; those that begin with `__` are looked into.
+    """
+    waiting, seen = [text], set()
+    while waiting:
+        for word in re.findall(r"\w+", json.dumps(waiting.pop(), default=_plain)):
+            if word in names:
+                return True
+            if word.startswith("__") and word in raw and word not in seen:
+                seen.add(word)
+                waiting.append(raw[word])
+    return False
 
 
 def without_consequences(violations: Sequence[Violation], raw: Mapping[str, object]) -> list[Violation]:
     """The violations that are not merely the consequence of another: of inputs that are computed from a bad one.
 
-    raw: the inputs as they were written, before rendering.
+    raw: the host's variables as they were written, before rendering.
     """
     broken = {root(one.variable) for one in violations}
 
     def computed(name: str) -> bool:
         text = raw.get(name)
-        return isinstance(text, str) and "{{" in text and mentions(text, broken - {name})
+        return isinstance(text, str) and "{{" in text and mentions(text, broken - {name}, raw)
 
     causes = [one for one in violations if not computed(root(one.variable))]
     return causes or list(violations)

@@ -39,6 +39,7 @@ class Rendered:
     def secrets(self, option: inputs.Option) -> Iterator[str]:
         """Strings of this value that must not be shown."""
         yield from inputs.secrets_in(self.value, replace(option, secret=option.secret or self.encrypted))
+        yield from _encrypted_in(self.value)
 
     def violations(self, name: str, option: inputs.Option, variables: Mapping[str, Any]) -> list[inputs.Violation]:
         """What is wrong with the value itself: it does not render, has the wrong type, is none of the choices."""
@@ -70,7 +71,7 @@ def origin_of(value: object) -> str | None:
         return None
     if not tag.path:
         return str(tag).strip("<>").replace("CLI option '-e'", "option -e")
-    path = os.path.relpath(tag.path)
+    path = os.path.relpath(os.path.realpath(tag.path))  # a checkout is often linked into a collection path
     return f"{tag.path if path.startswith('..') else path}:{tag.line_num}" if tag.line_num else str(tag.path)
 
 
@@ -79,6 +80,18 @@ def is_encrypted(value: object) -> bool:
     if type(value).__name__ == "EncryptedString":
         return True
     return any(tag is not None and tag.is_tagged_on(value) for tag in (SourceWasEncrypted, VaultedValue))
+
+
+def _encrypted_in(value: object) -> Iterator[str]:
+    """Every string in a finished value that came from Ansible Vault."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _encrypted_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _encrypted_in(item)
+    elif isinstance(value, str) and is_encrypted(value):
+        yield str(value)
 
 
 def _unrendered(name: str, error: AnsibleError, secret: bool, variables: Mapping[str, Any]) -> inputs.Violation:

@@ -6,6 +6,8 @@ role are judged by one start of ansible-playbook.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -65,6 +67,20 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1hcmlhTWFyaWFNYXJpYU1hcmlhTWFyaWFNY
 KEYFILE = "abcdefgh" * 16
 MEMBERS = [{"host": f"mongo{number}.example.com:27017"} for number in (1, 2, 3)]
 
+
+def public_key() -> tuple[str, str]:
+    """An OpenPGP public key as small as can be, and its fingerprint by the rule of RFC 4880, 12.2."""
+    body = b"\x04" + (1_700_000_000).to_bytes(4, "big") + b"\x01" + b"\x04\x00" + b"\xff" * 128 + b"\x00\x11\x01\x00\x01"
+    packet = b"\x99" + len(body).to_bytes(2, "big") + body
+    armour = base64.b64encode(packet).decode()
+    text = f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{armour}\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    return text, hashlib.sha1(packet, usedforsecurity=False).hexdigest().upper()
+
+
+SELF = [{"host": "{{ inventory_hostname }}.example.com:27017"}]
+SILENT = [{"host": "mongo9.example.com:27017"}]
+PGP_KEY, FINGERPRINT = public_key()
+
 GOOD: dict[str, dict[str, Any]] = {
     "base": {},
     "certificates": {"certificates_ca_directory": "{{ scratch }}/ca", "certificates_ca_passphrase": "correct-horse-battery"},
@@ -73,6 +89,15 @@ GOOD: dict[str, dict[str, Any]] = {
         "application_version": "1.4.0",
         "application_wheelhouse_url": "https://artefacts.example.com/wheelhouse",
         "application_port": 8000,
+    },
+    "mongodb": {
+        "mongodb_members": [*MEMBERS, {"host": "{{ inventory_hostname }}.example.com:27017", "votes": 0, "priority": 0}],
+        "mongodb_repository_key": PGP_KEY,
+        "mongodb_repository_key_fingerprint": FINGERPRINT,
+        "mongodb_keyfile": KEYFILE,
+        "mongodb_admin_password": "a-password-of-the-admin",
+        "mongodb_application_password": "a-password-of-the-application",
+        "mongodb_monitor_password": "a-password-of-the-monitor",
     },
     "edge": {"edge_server_names": ["api.example.com"], "edge_upstreams": [{"name": "api1", "address": "192.0.2.21:8000"}]},
 }
@@ -225,7 +250,42 @@ CASES = [
     ),
     Case("edge", "upstream-port", {"edge_upstreams": [{"name": "a", "address": "192.0.2.1"}]}, ('"192.0.2.1" is not a host and port.',)),
     Case("edge", "body-size", {"edge_max_body_size": "10 MB"}, ('edge_max_body_size = "10 MB" is not a size.',)),
+    Case(
+        "mongodb",
+        "keyfile",
+        {"mongodb_keyfile": SECRET + "!"},
+        ("mongodb_keyfile = (secret, not shown) is not the content of a MongoDB key file.",),
+    ),
+    Case(
+        "mongodb",
+        "password",
+        {"mongodb_admin_password": SECRET},
+        ("mongodb_admin_password = (secret, not shown) is not a secret of at least 16",),
+    ),
+    Case("mongodb", "port", {"mongodb_port": 70000}, (f"mongodb_port = 70000 is not a port (1..65535). {PORT}",)),
+    Case(
+        "mongodb",
+        "key",
+        {"mongodb_repository_key": "AB12"},
+        ('mongodb_repository_key = "AB12" is not an ASCII-armoured OpenPGP public key.',),
+    ),
+    Case(
+        "mongodb",
+        "member-host",
+        {"mongodb_members": [{"host": "mongo 1:27017"}]},
+        ('mongodb_members[0].host = "mongo 1:27017" is not a host and port',),
+    ),
+    Case("mongodb", "no-password", {"-": "mongodb_monitor_password"}, ("mongodb_monitor_password is not set.", "Ansible Vault")),
     # rules over several values
+    Case("mongodb", "no-members", {"mongodb_members": []}, ("mongodb_members = [] is empty.",)),
+    Case("mongodb", "even-voters", {"mongodb_members": MEMBERS[:2] + SELF + SILENT}, ("mongodb_members = ", "is refused: ", "odd")),
+    Case("mongodb", "stranger", {"mongodb_members": MEMBERS}, ("does not list this host, mongodb-stranger.example.com:27017.",)),
+    Case(
+        "mongodb",
+        "other-key",
+        {"mongodb_repository_key_fingerprint": "0" * 40},
+        (f"is not the fingerprint of mongodb_repository_key, which is {FINGERPRINT}. Compare both with what the vendor publishes",),
+    ),
     Case("base", "no-time", {"base_time_servers": []}, ("base_time_servers = [] is empty", "Name at least one time server")),
     Case("base", "stratum", {"base_time_local_stratum": 99}, ("base_time_local_stratum = 99 is not a stratum (0..15).",)),
     Case(
@@ -449,6 +509,29 @@ def test_a_wrong_vault_password_is_said_plainly(inventory: dict[str, Any], tmp_p
     assert run.code != 0
     assert "certificates_ca_passphrase = (secret, not shown) cannot be decrypted. Give the right vault password" in run.text
     assert "unreachable" not in run.text.lower()
+
+
+def test_a_vaulted_value_is_hidden_wherever_it_is(inventory: dict[str, Any], tmp_path: Path) -> None:
+    """Nothing in the specification says that these are secret; that they were encrypted does."""
+    password = tmp_path / "password"
+    password.write_text("one")
+    vault = Path(PLAYBOOK).parent / "ansible-vault"
+    command = [vault, "encrypt_string", "--vault-password-file", password, SECRET]
+    made = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    cipher = "\n".join(f"      {line.strip()}" for line in made.splitlines()[1:])
+    (tmp_path / "group_vars" / "monitoring.yml").write_text(
+        f"---\nbase_timezone: !vault |\n{cipher}\nbase_packages: nonsense\nbase_accounts:\n  - name: !vault |\n{cipher}\n    shel: x\n"
+        f"base_time_serve_to:\n  - !vault |\n{cipher}\n"
+    )
+    run = start(inventory, ROOT / "playbooks" / "site.yml", tmp_path, "--vault-password-file", str(password))
+    assert 'base_packages = "nonsense" is not a list.' in run.of("ops1")
+    assert "base_accounts[0].shel" in run.of("ops1")
+    assert 'base_time_serve_to[0] = "********" is not an address or a network.' in run.of("ops1")
+    assert SECRET not in run.text
+    assert "unreachable" not in run.text.lower()
+    hidden = start(inventory, ROOT / "playbooks" / "site.yml", tmp_path)
+    assert "base_timezone = (secret, not shown) cannot be decrypted." in hidden.of("ops1")
+    assert SECRET not in hidden.text
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,13 @@ def test_consequences_of_a_bad_input_are_left_out() -> None:
     assert inputs.without_consequences([cause, effect], {"edge_name": "A B", "edge_user": "{{ edge_name }}"}) == [cause]
     assert inputs.without_consequences([cause, effect], {"edge_name": "A B", "edge_user": "{{ edge_names }}"}) == [cause, effect]
     assert inputs.without_consequences([cause, effect], {"edge_name": "A B", "edge_user": "edge_name"}) == [cause, effect]
+    through = {
+        "edge_name": "A B",
+        "edge_user": "{{ __edge_a }}",
+        "__edge_a": "{{ __edge_b }}",
+        "__edge_b": ["{{ edge_name }}", "{{ __edge_a }}"],
+    }
+    assert inputs.without_consequences([cause, effect], through) == [cause]
     # Inputs that are computed from each other must not excuse each other.
     circle = {"edge_name": "{{ edge_user }}", "edge_user": "{{ edge_name }}"}
     assert inputs.without_consequences([cause, effect], circle) == [cause, effect]
