@@ -25,6 +25,7 @@ from ansible_collections.linda.ops.plugins.module_utils._report import (
     Report,
     failures,
     headline,
+    lost,
     merge,
     render_json,
     render_junit,
@@ -84,6 +85,8 @@ def _report(given: Mapping[str, Any], variables: Mapping[str, Any]) -> Report:
     """The report over everything that the hosts registered."""
     runs = list(_registered(given["hosts"], given["registered"], variables["hostvars"]))
     now = time.time()
+    present = variables.get("ansible_play_hosts", given["hosts"])
+    gone = [lost(str(host)) for host in given["hosts"] if host not in present]
     return Report(
         fleet=given["fleet"],
         environment=given["environment"],
@@ -93,7 +96,7 @@ def _report(given: Mapping[str, Any], variables: Mapping[str, Any]) -> Report:
         hosts=tuple(str(host) for host in given["hosts"]),
         results=merge(
             parse_checks(json.loads(json.dumps(given["checks"]))),
-            [Result.from_dict(one) for run in runs for one in run["results"]],
+            [*(Result.from_dict(one) for run in runs for one in run["results"]), *gone],
         ),
     )
 

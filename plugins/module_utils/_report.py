@@ -81,6 +81,12 @@ def merge(expected: Sequence[Check], results: Iterable[Result]) -> tuple[Result,
     return (*merged, *found.values())
 
 
+def lost(host: str) -> Result:
+    """The failure that stands for a host that left the run before the validation, whatever checks it has."""
+    reason = "left the run before the validation (unreachable or failed)"
+    return Result(name="present", host=host, role="run", type="run", origin="controller", status=FAIL, reason=reason)
+
+
 def iso(seconds: float) -> str:
     """A time as ISO 8601 in UTC, to the second."""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,7 +12,7 @@ description:
   - Gathers the results that tasks with M(linda.ops.run_checks) registered on the hosts, and writes a report of them on the controller.
   - The report is a directory named after the time (UTC), with C(report.html) (one file, no external resources), C(report.json) and
     C(junit.xml). The link C(latest) beside it points to it.
-  - A check that was expected but has no result failed, because its host left the run before.
+  - A check that was expected but has no result failed, and so did a host that left the run before, with or without checks.
   - Fails when a check failed, naming each, and when nothing was checked at all. The report is written first.
 author:
   - The linda.ops authors (@linda-ops)

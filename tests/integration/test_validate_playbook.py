@@ -165,15 +165,18 @@ def test_host_lost_before_the_validation_is_not_forgotten(fleet: Fleet) -> None:
   gather_facts: false
   tasks:
     - ansible.builtin.fail: {msg: lost}
-      when: inventory_hostname == 'lost'
+      when: inventory_hostname is match('lost')
 - ansible.builtin.import_playbook: validate.yml
 """)
     with serving(lambda _connection: None) as port:
-        hosts = {"lost": service(HELLO, {"name": "port", "type": "tcp", "port": port}), "one": service(HELLO)}
+        web = service(HELLO, {"name": "port", "type": "tcp", "port": port})
+        hosts = {"lost": web, "one": service(HELLO), "lost-and-bare": {}}
         done = fleet.run(hosts, playbook="site.yml")
     assert done.code == 2, done.output
-    assert done.report["hosts"] == ["lost", "one"]
-    assert "left the run before" in done.result("lost", "hello")["reason"]
+    assert done.report["hosts"] == ["lost", "one", "lost-and-bare"]
+    assert "was not run" in done.result("lost", "hello")["reason"]
+    assert "left the run before" in done.result("lost", "present")["reason"]
+    assert "left the run before" in done.result("lost-and-bare", "present")["reason"]
     assert done.result("lost", "port")["status"] == "pass"
     assert done.result("one", "hello")["status"] == "pass"
 
