@@ -1,9 +1,13 @@
 """The judge of role inputs: types, choices, nested options, names, secrets, the fleet as a whole."""
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.linda.ops.plugins.module_utils import _inputs as inputs
+from ansible_collections.linda.ops.plugins.module_utils._formats import FORMATS
+from ansible_collections.linda.ops.plugins.modules import check_inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -286,3 +290,8 @@ def test_platforms(distribution: str, version: str, allowed: bool, good: bool) -
     found = inputs.check_platform(distribution, version, allowed)
     assert (found == []) == good
     assert all(one.shown == f"{distribution} {version}" for one in found)
+
+
+def test_every_format_is_documented() -> None:
+    documented = yaml.safe_load(check_inputs.DOCUMENTATION)["options"]["formats"]["description"]
+    assert set(re.findall(r"V\((\w+)\)", " ".join(documented))) - {"unique", "secret_min_N"} == set(FORMATS)
