@@ -19,7 +19,7 @@ from pathlib import Path
 from . import repository
 from .builders import Context
 from .process import MirrorError
-from .recipe import Recipe, available, digest, load
+from .recipe import RECIPES, Recipe, available, digest, load
 from .sources import fetch
 
 __all__ = ["HOST_PACKAGES", "MirrorError", "MirrorTree", "available", "build", "mongod_binary"]
@@ -43,13 +43,14 @@ class MirrorTree:
     key_fingerprint: str
 
 
-def build(recipes: Sequence[str], cache: Path, report: Report) -> MirrorTree:
+def build(recipes: Sequence[str], cache: Path, report: Report, *, root: Path = RECIPES) -> MirrorTree:
     """Build whatever of `recipes` the directory `cache` lacks and return the mirror that serves all of them.
 
     What is there already is neither built nor fetched again. A build may be interrupted at any moment and started again, and several
-    may run at once: they take turns. `report` gets one line about each step that takes time. Raises MirrorError with a plain message.
+    may run at once: they take turns. `report` gets one line about each step that takes time. `root` is the directory of the recipes.
+    Raises MirrorError with a plain message.
     """
-    chosen = [load(name) for name in sorted(set(recipes))]
+    chosen = [load(name, root) for name in sorted(set(recipes))]
     with _exclusive(cache, report) as scratch:
         artefacts = {recipe.name: _artefact(recipe, cache, scratch, report) for recipe in chosen}
         key = repository.ensure_key(cache / "gnupg", scratch)
@@ -58,6 +59,7 @@ def build(recipes: Sequence[str], cache: Path, report: Report) -> MirrorTree:
         if not target.is_dir():
             report("signing the package repository")
             tree = scratch / "tree"
+            tree.mkdir()
             for recipe in chosen:
                 _link_tree(artefacts[recipe.name] / "www", tree)
             suites = _suites(chosen, artefacts)
@@ -87,13 +89,14 @@ def _exclusive(cache: Path, report: Report) -> Iterator[Path]:
         except BlockingIOError:
             report("waiting for another build in this cache")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        leftovers = cache / "mirror.scratch"
-        shutil.rmtree(leftovers, ignore_errors=True)
-        leftovers.mkdir(mode=0o700)
+        # A killed build leaves its scratch directory, and perhaps a child that still writes there: take that away, never use it.
+        area = cache / "mirror.scratch"
+        shutil.rmtree(area, ignore_errors=True)
+        area.mkdir(mode=0o700, exist_ok=True)
         try:
-            yield leftovers
+            yield Path(tempfile.mkdtemp(dir=area))
         finally:
-            shutil.rmtree(leftovers, ignore_errors=True)
+            shutil.rmtree(area, ignore_errors=True)
 
 
 def _artefact(recipe: Recipe, cache: Path, scratch: Path, report: Report) -> Path:

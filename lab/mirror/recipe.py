@@ -168,7 +168,12 @@ def _source(name: str, directory: Path, entry: Any) -> Source:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise MirrorError(f"Recipe {name}: sources: requirements: {error}") from error
-        return Requirements(path.stem, text, str(entry.get("python_version", "")), tuple(entry.get("platforms", ())))
+        python_version, platforms = entry.get("python_version"), entry.get("platforms")
+        if not isinstance(python_version, str) or not re.fullmatch(r"3\.\d+", python_version):
+            raise MirrorError(f'Recipe {name}: sources: python_version = {python_version!r} must be a quoted version such as "3.13".')
+        if not isinstance(platforms, list) or not platforms or not all(isinstance(platform, str) for platform in platforms):
+            raise MirrorError(f"Recipe {name}: sources: platforms = {platforms!r} must be a list of platform tags.")
+        return Requirements(path.stem, text, python_version, tuple(platforms))
     raise MirrorError(f"Recipe {name}: sources: {entry!r} has neither `wheel` nor `requirements`.")
 
 

@@ -33,15 +33,11 @@ class Suite:
 
 def ensure_key(home: Path, scratch: Path) -> Key:
     """Return the key in `home`, made there at first use. The caller holds the cache's lock; `scratch` is on the same file system."""
-    if len(str(scratch)) > 80:
-        raise MirrorError(f"The cache's path is too long for gpg's sockets ({scratch}); choose a shorter cache directory.")
     if not home.is_dir():
         fresh = scratch / "key"
         fresh.mkdir(mode=0o700)
-        try:
-            gpg(fresh, "--passphrase", "", "--quick-generate-key", _USER_ID, "ed25519", "sign", "never", purpose="make the mirror's key")
-        finally:
-            _stop_agent(fresh)
+        make = ("--passphrase", "", "--quick-generate-key", _USER_ID, "ed25519", "sign", "never")
+        gpg(fresh, *make, secret=True, purpose="make the mirror's key")
         fresh.rename(home)
     home.chmod(0o700)
     listing = gpg(home, "--with-colons", "--list-keys", purpose="read the mirror's key")
@@ -57,10 +53,27 @@ def fingerprint(listing: str) -> str:
     return str(found[0])
 
 
-def gpg(home: Path, *arguments: str, purpose: str) -> str:
-    """Run gpg on its own home only: no configuration, keys or agent of the person who calls."""
-    argv = ["gpg", "--homedir", str(home), "--no-options", "--batch", "--no-tty", "--pinentry-mode", "loopback", *arguments]
-    return run(argv, purpose=purpose)
+def gpg(home: Path, *arguments: str, secret: bool = False, purpose: str) -> str:
+    """Run gpg on its own home only: no configuration, keys or agent of the person who calls.
+
+    `secret` is for calls that need the secret key, which gpg leaves to an agent. The agent runs around the call and is ended after it;
+    if this process is killed in between, the agent notices that gpg is gone and ends by itself.
+    """
+    descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # A short name for the directory: gpg's sockets have room for about a hundred characters of it.
+        short = f"--homedir=/proc/{os.getpid()}/fd/{descriptor}"
+        argv = ["gpg", short, "--no-options", "--batch", "--no-tty", "--pinentry-mode", "loopback", *arguments]
+        if not secret:
+            return run(argv, purpose=purpose)
+        stop = ["gpgconf", short, "--kill", "all"]
+        run(stop, purpose="stop a key agent of an earlier run")
+        try:
+            return run(["gpg-agent", short, "--daemon", "--", *argv], purpose=purpose)
+        finally:
+            run(stop, purpose="stop the key agent")
+    finally:
+        os.close(descriptor)
 
 
 def publish(root: Path, suites: Iterable[Suite], key: Key) -> None:
@@ -74,11 +87,8 @@ def publish(root: Path, suites: Iterable[Suite], key: Key) -> None:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 if not link.exists():
                     os.link(package, link)
-    try:
-        for suite in chosen:
-            _write_suite(root, suite, key)
-    finally:
-        _stop_agent(key.home)
+    for suite in chosen:
+        _write_suite(root, suite, key)
 
 
 def pool_path(component: str, package: Path) -> Path:
@@ -112,10 +122,14 @@ def _write_suite(root: Path, suite: Suite, key: Key) -> None:
     release = run(["apt-ftparchive", *options, "release", str(dists)], purpose=f"write the Release file of {suite.name}")
     (dists / "Release").write_text(release, encoding="utf-8")
     sign = ("--local-user", key.fingerprint, "--digest-algo", "SHA512", "--output")
-    gpg(key.home, *sign, str(dists / "InRelease"), "--clear-sign", str(dists / "Release"), purpose=f"sign {suite.name}")
-    gpg(key.home, *sign, str(dists / "Release.gpg"), "--armor", "--detach-sign", str(dists / "Release"), purpose=f"sign {suite.name}")
-
-
-def _stop_agent(home: Path) -> None:
-    """End the agent that gpg started for this home; nothing of the mirror keeps running."""
-    run(["gpgconf", "--homedir", str(home), "--kill", "all"], purpose="stop the key agent")
+    gpg(key.home, *sign, str(dists / "InRelease"), "--clear-sign", str(dists / "Release"), secret=True, purpose=f"sign {suite.name}")
+    gpg(
+        key.home,
+        *sign,
+        str(dists / "Release.gpg"),
+        "--armor",
+        "--detach-sign",
+        str(dists / "Release"),
+        secret=True,
+        purpose=f"sign {suite.name}",
+    )

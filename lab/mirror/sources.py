@@ -35,8 +35,8 @@ def fetch(source: Source, cache: Path, scratch: Path, report: Callable[[str], No
 
 def _interpreter(source: Source) -> list[str]:
     if isinstance(source, Requirements):
-        chosen = [f"--platform={name}" for name in source.platforms]
-        return [*chosen, "--implementation=cp", f"--python-version={source.python_version}"] if source.python_version else chosen
+        platforms = [f"--platform={name}" for name in source.platforms]
+        return [*platforms, "--implementation=cp", f"--python-version={source.python_version}"]
     return [] if source.platform == "any" else [f"--platform={source.platform}"]
 
 
