@@ -2,8 +2,8 @@
 
 Podman is only ever called inside it. It keeps podman's mounts out of the host's table, gives podman a cgroup v2 tree on hosts that
 mount the hybrid or the v1 layout, and holds stand-ins for the two forwarding switches that netavark turns on for every bridge: the
-lab's network needs no forwarding, and the host's switches stay as they are. /run/netns and /run/containers are its own as well: podman keeps
-network namespaces and addresses given out there, whatever its options say, and what a crash leaves in them must not outlive it.
+lab's network needs no forwarding, and the host's switches stay as they are. /run/netns and /run/containers are its own as well: podman
+keeps network namespaces and addresses given out there, whatever its options say, and what a crash leaves in them must not outlive it.
 """
 
 import hashlib
@@ -48,7 +48,15 @@ mkdir -p "$run/inside"
 for name in netns containers; do
   [ -d "/run/$name" ] || { mkdir "/run/$name"; : >"$run/made-$name"; }
 done
-unshare --mount="$run/namespace" --propagation slave sh -euc '
+# Newer kernels refuse to name a namespace whose number is below that of the present one, and give numbers by processor: the other
+# processors are tried where that happens (inside containers, whose own number is not the lowest).
+for processor in $(seq 0 $(($(nproc --all) - 1))); do
+  taskset --cpu-list "$processor" unshare --mount="$run/namespace" true 2>"$run/refused" && break
+  umount -l "$run/namespace" 2>/dev/null || true
+done
+[ "$(stat -f -c %T "$run/namespace")" = nsfs ] || { cat "$run/refused" >&2; exit 1; }
+nsenter --mount="$run/namespace" sh -euc '
+  mount --make-rslave /
   mount --make-private "$1"
   mount -t tmpfs -o mode=755,size=64k lab "$1/inside"
   for name in netns containers; do

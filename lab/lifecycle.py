@@ -73,6 +73,7 @@ def up(lab: Lab, wanted: Sequence[str], fleet_file: Path | None, block: ipaddres
         _write_down(lab, fleet, members, network, tree, archive)
         with console.step("mirror"):
             depot.serve(lab.podman, state, network, tags["mirror"], tree, archive, cache_directory())
+            _close_bridge(lab)
         _start(lab, chosen, tags, network, there)
         if not depot.answers(network):
             raise LabError("The lab's mirror does not answer.", f"See why: lab logs --name {state.name} mirror.")
@@ -131,6 +132,13 @@ def _network(lab: Lab, record: Record | None, wanted: ipaddress.IPv4Network | No
             options = ["--internal", "--disable-dns", f"--subnet={block}", f"--gateway={gateway}", *labels]
             lab.podman.call("network", "create", *options, state.name, purpose="make the lab's network")
     return block
+
+
+def _close_bridge(lab: Lab) -> None:
+    """No packet leaves the lab's network through this machine, even if the machine forwards for others. The setting goes with the bridge."""
+    bridge = next(str(network["network_interface"]) for network in lab.podman.networks() if network["name"] == lab.state.name)
+    script = 'for family in ipv4 ipv6; do ! [ -d /proc/sys/net/$family ] || echo 0 >"/proc/sys/net/$family/conf/$1/forwarding"; done'
+    lab.runner.run(["sh", "-euc", script, "sh", bridge], root=True, purpose="close the lab's bridge")
 
 
 def _foreign_networks() -> list[dict[str, object]]:
@@ -257,5 +265,5 @@ def _end(lab: Lab) -> None:
         if network["name"] == lab.state.name:
             lab.podman.call("network", "rm", "--force", lab.state.name, purpose="remove the lab's network")
             bridge = str(network["network_interface"])
-            if (Path("/sys/class/net") / bridge).exists():
+            if lab.runner.run(["ip", "link", "show", "dev", bridge], check=False).code == 0:
                 lab.runner.run(["ip", "link", "delete", bridge], root=True, purpose="remove the lab's bridge")

@@ -56,7 +56,7 @@ fi
 umount -l /run/identity
 rmdir /run/identity
 
-# Nothing is forwarded on this network; the route makes packets to elsewhere fail at once, and programs that look for one find it.
+# Nothing is forwarded on this network, but programs that look for a default route find one.
 ip route replace default via "$gateway"
 
 # As the kernel's own init has it, and systemd in a container has not: what systemd mounts for a service is seen outside of the process

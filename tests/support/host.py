@@ -1,11 +1,9 @@
 """What the machine that carries a lab looks like from outside the lab: to be compared before and after."""
 
 import json
-import os
 import re
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 _SYSCTL_NOISE = re.compile(
@@ -16,8 +14,7 @@ _SYSCTL_NOISE = re.compile(
     # ... or draws at random when a program first asks for TCP fast open.
     r"|net\.ipv4\.tcp_fastopen_key"
 )
-_OF_INTERFACE = re.compile(r"net\.(?:ipv4|ipv6|mpls)\.(?:conf|neigh)\.(?P<interface>[^.]+(?:\.\d+)?)\.")
-_OTHER_LABS = re.compile(r"/run/linda-lab(-[0-9a-f]{8})?(/|$)")
+_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
 
 
 @dataclass(frozen=True)
@@ -25,48 +22,82 @@ class Host:
     """One look at the machine. Every part is a set of lines, so that a difference says what it is about."""
 
     sysctl: frozenset[str]
+    pages: frozenset[str]
     firewall: frozenset[str]
     mounts: frozenset[str]
-    namespaces: frozenset[str]
     interfaces: frozenset[str]
+    routes: frozenset[str]
     processes: frozenset[str]
+    namespaces: frozenset[str]
     cgroups: frozenset[str]
     run: frozenset[str]
 
     def since(self, earlier: "Host") -> dict[str, list[str]]:
         """What is different, by part: lines with `+` are new, lines with `-` have gone. Empty if nothing is."""
         found = {}
-        for part in self.__dataclass_fields__:
-            now, then = getattr(self, part), getattr(earlier, part)
+        for field in fields(self):
+            now, then = getattr(self, field.name), getattr(earlier, field.name)
             lines = [f"+ {line}" for line in sorted(now - then)] + [f"- {line}" for line in sorted(then - now)]
             if lines:
-                found[part] = lines
+                found[field.name] = lines
         return found
 
 
-def look(others: frozenset[int] = frozenset()) -> Host:
-    """Look at the machine. `others`: processes of other labs, and of everything else in containers, that run beside the test.
+def look(marks: tuple[str, ...]) -> Host:
+    """Look at the machine.
 
-    Left out by rule: kernel threads and zombies; the test's own processes; on a developer's machine also other labs: their processes,
-    the namespaces that only those hold, bridges that carry an address of 198.18.0.0/15, and the settings and members of such bridges.
-    The lab under test has a store of its own (LINDA_LAB_STORE), which none of these exceptions covers.
+    marks: texts of which one is in the environment, the command line or the control group of every process of the lab under test. Other
+    processes come and go as they like; these and their namespaces count. Settings that the kernel itself keeps counting are left out.
     """
-    bridges = _bridges_of_other_labs(others)
-    interfaces = {line for line in _interfaces() if line.split()[0] not in bridges}
-    names = {line.split()[0] for line in interfaces} | {"all", "default"}
+    processes, namespaces = _processes(marks)
     return Host(
-        sysctl=frozenset(line for line in _output("sysctl", "-a").splitlines() if _counts(line, names)),
-        firewall=frozenset(_numbered(_output("nft", "--stateless", "list", "ruleset"))),
-        mounts=frozenset(line for line in _mounts() if not _OTHER_LABS.search(line.split()[0]) or _own_run(line)),
-        namespaces=frozenset(_namespaces(others)),
-        interfaces=frozenset(interfaces),
-        processes=frozenset(_processes(others)),
-        cgroups=frozenset(line for line in _cgroups() if not re.search(r"/linda-lab(/|$)|/libpod_parent(/|$)", line)),
-        run=frozenset(item.name for item in Path("/run").iterdir() if item.name != "linda-lab"),
+        sysctl=frozenset(line for line in _lines("sysctl", "-a") if not _SYSCTL_NOISE.match(line)),
+        pages=frozenset(f"{path}: {_text(path)}" for path in Path("/sys/kernel/mm/transparent_hugepage").rglob("*") if _is_setting(path)),
+        firewall=frozenset(f"{number}: {line}" for number, line in enumerate(_lines("nft", "--stateless", "list", "ruleset"))),
+        mounts=frozenset(_mount(line) for line in _text(Path("/proc/self/mountinfo")).splitlines()),
+        interfaces=frozenset(f"{item['ifname']} {item['address']}" for item in json.loads("".join(_lines("ip", "-json", "link")))),
+        routes=frozenset(_lines("ip", "route", "show", "table", "all")),
+        processes=processes,
+        namespaces=namespaces,
+        cgroups=frozenset(
+            str(path) for path in Path("/sys/fs/cgroup").rglob("*") if path.is_dir() and any(mark in str(path) for mark in marks)
+        ),
+        run=frozenset(str(path) for path in [*Path("/run").iterdir(), *Path("/run/netns").glob("*")]),
     )
 
 
-def own_run() -> Path:
-    """The run directory of the lab under test, as lab.enclosure derives it from LINDA_LAB_STORE."""
-    done = subprocess.run(["python3", "-c", "from lab import enclosure; print(enclosure.RUN)"], capture_output=True, text=True, check=True)
-    return Path(done.stdout.strip())
+def _mount(line: str) -> str:
+    """Where, of which type and from what: a line of mountinfo without numbers and options."""
+    own, _, source = line.partition(" - ")
+    return " ".join([own.split()[4], *source.split()[:2]])
+
+
+def _is_setting(path: Path) -> bool:
+    return path.is_file() and bool(path.stat().st_mode & 0o200)
+
+
+def _processes(marks: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """The processes with a mark, zombies aside, as "number command line", and the namespaces that they are in."""
+    found, namespaces = set(), set()
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            text = "\n".join(_text(directory / name) for name in ("environ", "cmdline", "cgroup"))
+            if not any(mark in text for mark in marks) or _text(directory / "stat").rpartition(")")[2].split()[0] == "Z":
+                continue
+            spaces = {f"{kind} {(directory / 'ns' / kind).readlink()}" for kind in _NAMESPACES}
+            found.add(f"{directory.name} {_text(directory / 'cmdline')[:120]}")
+            namespaces |= spaces
+        except OSError:
+            continue
+    return frozenset(found), frozenset(namespaces)
+
+
+def _lines(*argv: str) -> list[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except PermissionError:
+        return "unreadable"
