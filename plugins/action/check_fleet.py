@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.linda.ops.plugins.module_utils import _inputs as inputs
-from ansible_collections.linda.ops.plugins.module_utils._rendering import UNSET, Rendered, origin_of, render
+from ansible_collections.linda.ops.plugins.plugin_utils._rendering import UNSET, Rendered, origin_of, render
 
 ARGUMENTS: dict[str, Any] = {
     "hosts": {"type": "list", "elements": "str"},

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.collection_loader._collection_finder import _get_collection_role_path
 from ansible_collections.linda.ops.plugins.module_utils import _inputs as inputs
-from ansible_collections.linda.ops.plugins.module_utils._rendering import UNSET, Rendered, is_encrypted, origin_of, render
+from ansible_collections.linda.ops.plugins.plugin_utils._rendering import UNSET, Rendered, is_encrypted, origin_of, render
 
 ARGUMENTS: dict[str, Any] = {
     "role": {"type": "str", "required": True},

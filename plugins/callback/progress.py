@@ -4,32 +4,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import shutil
-import sys
-import threading
-import time
-from collections.abc import Callable
-from typing import Any
-
-from ansible import constants as C
-from ansible.playbook.block import Block
-from ansible.playbook.task_include import TaskInclude
-from ansible.plugins.callback.default import CallbackModule as DefaultCallback
-from ansible.utils import color
-from ansible.utils.fqcn import add_internal_fqcns
-from ansible_collections.linda.ops.plugins.module_utils._progress import (
-    Line,
-    Progress,
-    TaskInfo,
-    Word,
-    change_reason,
-    clean,
-    failure_rows,
-    is_hidden,
-)
-
 DOCUMENTATION = r"""
 name: progress
 type: stdout
@@ -72,6 +46,32 @@ ansible.cfg: |
   [defaults]
   stdout_callback = linda.ops.progress
 """
+
+import atexit  # noqa: E402 - the documentation comes first in a plugin
+import os  # noqa: E402
+import shutil  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from typing import Any  # noqa: E402
+
+from ansible import constants as C  # noqa: E402
+from ansible.playbook.block import Block  # noqa: E402
+from ansible.playbook.task_include import TaskInclude  # noqa: E402
+from ansible.plugins.callback.default import CallbackModule as DefaultCallback  # noqa: E402
+from ansible.utils import color  # noqa: E402
+from ansible.utils.fqcn import add_internal_fqcns  # noqa: E402
+from ansible_collections.linda.ops.plugins.module_utils._progress import (  # noqa: E402
+    Line,
+    Progress,
+    TaskInfo,
+    Word,
+    change_reason,
+    clean,
+    failure_rows,
+    is_hidden,
+)
 
 _COLOURS = {
     Word.BEGIN: C.COLOR_VERBOSE,

@@ -101,7 +101,7 @@ checked:
   type: int
   sample: 12
 violations:
-  description: What is wrong, one entry a violation. O(violations[].shown) is the value as text, without secrets.
+  description: What is wrong, one entry a violation. C(shown) is the value as text, without secrets; C(origin) is where it was written.
   returned: always
   type: list
   elements: dict
