@@ -13,7 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError, clean_path
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import ARGUMENTS, build_tree, check_parameters
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import ARGUMENTS, build_tree, check_parameters, refuse_unknown
 from ansible_collections.linda.ops.plugins.plugin_utils._config_tree_render import (
     TEMPLATE_SUFFIX,
     Contents,
@@ -116,6 +116,7 @@ def parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
         given["validate"] = [checks]
     if isinstance(given.get("probe"), Mapping):
         given["probe"] = [given["probe"]]
+    refuse_unknown(given)
     for entry in given.get("files") or []:
         if isinstance(entry, Mapping) and not isinstance(entry.get("content", ""), str):
             raise ConfigTreeError(f"files: the content of {entry.get('path')} is not text; use to_json, to_nice_yaml or a template")
@@ -144,5 +145,6 @@ def _text(rendered: Any, source: str) -> str:
     if rendered is None:
         return ""
     if isinstance(rendered, dict | list | tuple):
-        raise ConfigTreeError(f"{source}: renders to a {type(rendered).__name__}, not to text; use to_json or to_nice_yaml")
+        kind = "mapping" if isinstance(rendered, dict) else "list"
+        raise ConfigTreeError(f"{source}: renders to a {kind}, not to text; use to_json or to_nice_yaml")
     return str(rendered)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import difflib
 import json
 import re
 import zlib
@@ -183,9 +184,25 @@ def octal_mode(text: str, what: str) -> int:
 
     :raises ConfigTreeError: for anything else, a symbolic mode and a number read by YAML included.
     """
-    if not re.fullmatch(r"0?[0-7]{3,4}", text):
+    if not re.fullmatch(r"0[0-7]{3,4}", text):
         raise ConfigTreeError(f'{what}: {text!r} is not a mode; write it quoted and octal, for example "0640"')
     return int(text, 8)
+
+
+def refuse_unknown(given: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]] | None = None, above: str = "") -> None:
+    """Refuse parameters that do not exist, in lists of dictionaries too, and suggest the one that was meant.
+
+    :raises ConfigTreeError: naming the parameter.
+    """
+    options = ARGUMENTS if options is None else options
+    for name, value in given.items():
+        if name not in options:
+            close = difflib.get_close_matches(name, [known for known in options if known != "rendered"], n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(options))}"
+            raise ConfigTreeError(f"config_tree has no parameter {above}{name}{hint}")
+        for entry in value if isinstance(value, list) else []:
+            if isinstance(entry, Mapping) and "options" in options[name]:
+                refuse_unknown(entry, options[name]["options"], f"{name}.")
 
 
 def check_parameters(params: Mapping[str, Any]) -> None:
