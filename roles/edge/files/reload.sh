@@ -1,5 +1,3 @@
-# Reload nginx and wait until the workers of the old configuration accept nothing more. `systemctl reload` returns before that,
-# and whoever asks then may be answered by the old configuration and take it for the new one.
 master=$(cat /run/nginx.pid) || exit 1
 old=" $(pgrep --delimiter ' ' --parent "$master" --full 'worker process$') "
 systemctl reload nginx.service || exit 1
