@@ -61,16 +61,22 @@ def unit_name(name: str) -> str:
 
 
 def plan_actions(
-    entries: Sequence[Mapping[str, Any]], changed: Iterable[str], *, everything: bool, states: Mapping[str, UnitState], dest: str
+    entries: Sequence[Mapping[str, Any]],
+    changed: Iterable[str],
+    *,
+    everything: bool,
+    states: Mapping[str, UnitState],
+    dest: str,
+    systemd: bool = True,
 ) -> list[Action]:
     """Return what to do, in order and each thing once.
 
     ``changed`` are the keys that differ from the applied tree; ``everything`` says that this tree's last application is not known to have
-    finished. A unit that is not running is started even when nothing changed.
+    finished. A unit that is not running is started even when nothing changed. Without ``systemd`` there is nobody to read unit files.
     """
     changed = set(changed)
     actions: dict[tuple[str, ...], Action] = {}
-    if states and (any(state.stale for state in states.values()) or _touches_units(changed, dest)):
+    if systemd and (any(state.stale for state in states.values()) or _touches_units(changed, dest)):
         actions["daemon-reload",] = Action(verb="daemon-reload")
     for entry in entries:
         hit = everything or triggered(entry["paths"], changed, dest)

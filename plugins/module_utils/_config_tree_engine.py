@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import secrets
 import tempfile
@@ -21,6 +22,7 @@ from ansible_collections.linda.ops.plugins.module_utils import _config_tree_stag
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_apply import (
     Action,
     UnitState,
+    have_systemd,
     perform,
     plan_actions,
     require_running,
@@ -162,6 +164,7 @@ def survey(request: Request, record: Record) -> Survey:
     the_plan = plan(desired, _observe(root, desired, applied.owned), applied.owned, foreign)
     watched = {path: disk.watch_digest(path) for path in request.watch}
     states = unit_states(unit_name(entry["unit"]) for entry in request.apply if entry["unit"])
+    wanted = functools.partial(plan_actions, everything=everything, states=states, dest=request.tree.dest, systemd=have_systemd())
     changed = unapplied(the_plan.steps, desired.nodes, applied.owned, watched, applied.watched)
     return Survey(
         root=root,
@@ -171,7 +174,7 @@ def survey(request: Request, record: Record) -> Survey:
         applied=applied,
         revision=revision(desired.nodes, watched),
         states=states,
-        actions=tuple(plan_actions(request.apply, changed, everything=everything, states=states, dest=request.tree.dest)),
+        actions=tuple(wanted(request.apply, changed)),
         unknown_owners=unknown,
         interrupted=interrupted,
     )
