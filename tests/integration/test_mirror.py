@@ -24,9 +24,10 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from lab.mirror import HOST_PACKAGES, MirrorError, MirrorTree, build, mongod_binary, repository
 from lab.mirror.recipe import Wheel, load
 from lab.mirror.sources import fetch
+from lab.state import cache_directory
 
 ROOT = Path(__file__).resolve().parents[2]
-USERS_CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "linda-lab"
+USERS_CACHE = cache_directory()
 RECIPES = ["linda-lab-api", "mongodb-6.0.5"]
 SUITES = ["bookworm/mongodb-org/6.0", "trixie/mongodb-org/6.0"]
 DEB = "apt/pool/main/m/mongodb-org-server/mongodb-org-server_6.0.5_amd64.deb"

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import httpx
 
+from lab.state import cache_directory
+
 APP = Path(__file__).resolve().parent.parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "linda-lab"
+CACHE = cache_directory()
 
 
 def free_port() -> int:
