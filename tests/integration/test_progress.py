@@ -368,6 +368,7 @@ def test_a_bug_in_the_display_does_not_stop_the_play(project: Path) -> None:
 
 
 def test_an_interrupted_run_leaves_the_terminal_clean(project: Path) -> None:
-    run = on_terminal(project, "site.yml", "-e", "nap=30", interrupt_at=b"Take a while")
+    # Not at the very beginning: an interrupt in the moment of a fork is swallowed by Python's hooks around it.
+    run = on_terminal(project, "site.yml", "-e", "nap=30", interrupt_at=b"0:03  shop")
     assert run.code != 0
     assert [row for row in run.rows if "Take a while" in row] == []
