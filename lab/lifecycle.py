@@ -135,7 +135,7 @@ def _network(lab: Lab, record: Record | None, wanted: ipaddress.IPv4Network | No
 
 
 def _close_bridge(lab: Lab) -> None:
-    """No packet leaves the lab's network through this machine, even if the machine forwards for others. The setting goes with the bridge."""
+    """Let no packet of the lab through this machine, even if it forwards for others. The setting goes with the bridge."""
     bridge = next(str(network["network_interface"]) for network in lab.podman.networks() if network["name"] == lab.state.name)
     script = 'for family in ipv4 ipv6; do ! [ -d /proc/sys/net/$family ] || echo 0 >"/proc/sys/net/$family/conf/$1/forwarding"; done'
     lab.runner.run(["sh", "-euc", script, "sh", bridge], root=True, purpose="close the lab's bridge")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.host import Host, look
 
@@ -198,8 +199,12 @@ def test_going_on_after_everything_ended_at_once(bench: Bench) -> None:
 
 
 def test_an_interrupted_image_build_leaves_nothing_running(bench: Bench, tmp_path: Path) -> None:
+    fleet = yaml.safe_load((ROOT / "lab" / "fleet.yml").read_text(encoding="utf-8"))
+    fleet["images"]["debian13"]["packages"] = [*fleet["images"]["debian13"]["packages"], "less"]
+    recipe = tmp_path / "fleet.yml"
+    recipe.write_text(yaml.safe_dump(fleet), encoding="utf-8")
     before = bench.look()
-    process = bench.start("up", "edge1", XDG_CACHE_HOME=str(tmp_path))
+    process = bench.start("up", "edge1", "--fleet", str(recipe), XDG_CACHE_HOME=str(tmp_path))
     try:
         deadline = time.monotonic() + 60
         while not _processes_with(f"{bench.store}/build", "mmdebstrap"):
