@@ -134,6 +134,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships no
     def __init__(self) -> None:
         super().__init__()
         self._broken = False
+        self._live = False
         self._terminal: _Terminal | None = None
         self._progress = Progress(time.monotonic)
         self._tasks: dict[str, TaskInfo] = {}
@@ -149,9 +150,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships no
             color.ANSIBLE_COLOR = False  # it counts whatever it says (no-color.org); Ansible by itself wants it to be a true value
         wanted = self.get_option("live")
         can = sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in {"", "dumb"}
-        if self._display.verbosity == 0 and (wanted == "always" or (wanted == "auto" and can)):
-            self._terminal = _Terminal()
-        self._progress = Progress(time.monotonic, live=self._terminal is not None)
+        self._live = self._display.verbosity == 0 and (wanted == "always" or (wanted == "auto" and can))
 
     # --- events of the run ------------------------------------------------------------------------------------------------
 
@@ -281,28 +280,32 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships no
     # --- the live display -------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        """Start the clock of the display, and keep other output of Ansible (warnings, prompts) apart from the live rows."""
+        """Begin with a playbook (one command may run several): a clock, and live rows that other output of Ansible keeps apart from."""
+        self._close()
         self._pid = os.getpid()
-        if self._terminal is not None:
-            display = self._display.display
-
-            def display_above(*arguments: Any, **options: Any) -> Any:
-                if self._terminal is not None and os.getpid() == self._pid:
-                    with self._display._lock:
-                        self._terminal.erase()
-                        return display(*arguments, **options)
-                return display(*arguments, **options)
-
-            self._display.display = display_above
+        self._stop = threading.Event()
+        self._progress = Progress(time.monotonic, live=self._live)
+        if self._live:
+            self._terminal = _Terminal()
+            self._display.display = self._display_above
             atexit.register(self._close)
-        threading.Thread(target=self._tick, name="linda.ops.progress", daemon=True).start()
+        threading.Thread(target=self._tick, args=(self._stop,), name="linda.ops.progress", daemon=True).start()
 
-    def _tick(self) -> None:
+    def _display_above(self, *arguments: Any, **options: Any) -> Any:
+        """Ansible's warnings and prompts: what is printed while live rows are shown. In a forked worker it goes through Ansible's queue."""
+        usual = type(self._display).display
+        if self._terminal is None or os.getpid() != self._pid:
+            return usual(self._display, *arguments, **options)
+        with self._display._lock:
+            self._terminal.erase()
+            return usual(self._display, *arguments, **options)
+
+    def _tick(self, stop: threading.Event) -> None:
         """Draw the elapsed time; without a terminal, say that a stage has begun once it takes a while."""
-        while not self._stop.wait(_TICK_SECONDS):
+        while not stop.wait(_TICK_SECONDS):
             try:
                 with self._display._lock:
-                    if self._stop.is_set() or self._display.verbosity > 0:
+                    if stop.is_set() or self._display.verbosity > 0:
                         return
                     if self._terminal is not None:
                         self._draw()
@@ -329,6 +332,7 @@ class CallbackModule(DefaultCallback):  # type: ignore[misc]  # Ansible ships no
             if self._terminal is not None:
                 self._terminal.erase()
                 self._terminal = None
+                self._display.__dict__.pop("display", None)
 
     # --- our way ----------------------------------------------------------------------------------------------------------
 

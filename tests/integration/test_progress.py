@@ -68,6 +68,19 @@ FILES = {
         - name: configure | Write a file
           ansible.builtin.copy: {content: "new\\n", dest: "{{ playbook_dir }}/small", mode: "0644"}
         """,
+    "slow.yml": """
+        ---
+        - name: Slow
+          hosts: web1
+          gather_facts: false
+          roles: [nap]
+        """,
+    "roles/nap/tasks/main.yml": """
+        ---
+        - name: sleep | Sleep
+          ansible.builtin.command: sleep 2
+          changed_when: false
+        """,
     "bad.yml": """
         ---
         - name: Bad
@@ -365,6 +378,15 @@ def test_a_bug_in_the_display_does_not_stop_the_play(project: Path) -> None:
     assert run.text.count("the progress display failed (KeyError: 'a bug')") == 1
     assert "TASK [till : install | Change]" in run.text
     assert "PLAY RECAP" in run.text
+
+
+def test_several_playbooks_in_one_command_have_a_display_each(project: Path) -> None:
+    run = on_terminal(project, "slow.yml", "slow.yml")
+    assert run.code == 0, run.text
+    first, _recap, second = run.text.partition("slowest roles")
+    for part in (first, second):
+        assert re.search(r"0:01  nap on web1  0/1 hosts", part)
+    assert [row for row in run.rows if re.search(r"^ *\d:\d\d  ", row)] == []
 
 
 def test_an_interrupted_run_leaves_the_terminal_clean(project: Path) -> None:
