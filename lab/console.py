@@ -75,6 +75,7 @@ class Console:
                 for step in self._running.values():
                     if not step.announced and step.elapsed >= QUIET_SECONDS:
                         step.announced = True
+                        step._said = step.elapsed
                         self._write(f"  .. {step.label}{step.tail}")
 
 
@@ -89,6 +90,7 @@ class _Step:
         self.outcome = ""
         self.silent = False
         self.announced = False
+        self._said = 0.0
 
     @property
     def elapsed(self) -> float:
@@ -96,8 +98,9 @@ class _Step:
         return time.monotonic() - self._begun
 
     def note(self, text: str) -> None:
-        """Tell what the step is doing now; shown on the live line, or as a line of its own when the step is already announced."""
+        """Tell what the step is doing now: on the live line, or as a line of its own if the last one is some seconds old."""
         self.tail = f" ({text})"
-        if not self._console._live and self.elapsed >= QUIET_SECONDS:
+        if not self._console._live and self.elapsed >= self._said + QUIET_SECONDS:
             self.announced = True
+            self._said = self.elapsed
             self._console.say(f"  .. {self.label}: {text} ({self.elapsed:.0f} s)")

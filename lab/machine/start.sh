@@ -32,6 +32,8 @@ if [ -d "$pages" ]; then
   umount /run/shield
   rmdir /run/shield
 fi
+# So does the kernel's log: journald would copy it into every machine's journal.
+mount --bind /dev/null /dev/kmsg
 [ ! -e /proc/sysrq-trigger ] || mount --bind /dev/null /proc/sysrq-trigger
 
 # What podman puts over files that are the machine's own.
