@@ -84,14 +84,14 @@ steps_done:
   sample: ["create ada"]
 """
 
-import os  # noqa: E402 - the documentation comes first in a module
-import signal  # noqa: E402
-import time  # noqa: E402
-from dataclasses import replace  # noqa: E402
-from pathlib import Path  # noqa: E402
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils._accounts_plan import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.linda.ops.plugins.module_utils._accounts_plan import (
     AccountsError,
     Found,
     Step,

@@ -146,13 +146,13 @@ code:
   sample: even_voters
 """
 
-import dataclasses  # noqa: E402 - the documentation comes first in a module
-import time  # noqa: E402
-from collections.abc import Mapping  # noqa: E402
-from typing import Any  # noqa: E402
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import (
     LOGIN_ARGUMENTS,
     LOGIN_TOGETHER,
     POLL_SECONDS,
@@ -160,8 +160,8 @@ from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection impo
     CommandError,
     Login,
 )
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_replset_plan import (  # noqa: E402
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_replset_plan import (
     SETTINGS,
     Desired,
     Health,

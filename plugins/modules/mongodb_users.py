@@ -132,11 +132,11 @@ code:
   sample: login_failed
 """
 
-from collections.abc import Sequence  # noqa: E402 - the documentation comes first in a module
-from typing import Any  # noqa: E402
+from collections.abc import Sequence
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import (
     LOGIN_ARGUMENTS,
     LOGIN_TOGETHER,
     MAJORITY,
@@ -144,9 +144,9 @@ from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection impo
     Link,
     Login,
 )
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_scram import password_matches  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_users_plan import (  # noqa: E402
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_scram import password_matches
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_users_plan import (
     Account,
     Observed,
     Step,

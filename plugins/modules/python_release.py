@@ -98,12 +98,12 @@ record:
     requirements_sha256: 5f0e3c1d5bb8a40f7ce7dc8d7e4fa0d3ba77d9fbd0f6a3a5bbf3d1a2c9c4a7e1
 """
 
-import os  # noqa: E402 - the documentation comes first in a module
-from collections.abc import Mapping, Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils import _python_release as release  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.linda.ops.plugins.module_utils import _python_release as release
 
 ARGUMENTS = {
     "path": {"type": "path", "required": True},

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.support.ansible import PLAYBOOK, ROOT, Lab
 
 EXAMPLES = ROOT / "inventories" / "example"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from scripts import docs
 
 ROOT = Path(__file__).resolve().parents[2]
