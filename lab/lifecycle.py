@@ -4,6 +4,7 @@ Every step looks first and does only what is missing, so that any wreck is a pla
 """
 
 import contextlib
+import hashlib
 import ipaddress
 import json
 import os
@@ -11,6 +12,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import addresses, depot, enclosure, images, inventory, machines, requirements, secret
 from . import fleet as fleets
@@ -71,6 +73,9 @@ def up(lab: Lab, wanted: Sequence[str], fleet_file: Path | None, block: ipaddres
         members = [host for host in fleet.hosts.values() if host in chosen or machines.container_name(state, host.name) in there]
         tags, tree = _provide(lab, fleet, members, archive)
         _write_down(lab, fleet, members, network, tree, archive)
+        # Images may have taken minutes: has anybody come to our addresses since?
+        own = frozenset({str(_own_network(lab)["network_interface"])})
+        addresses.refuse_taken(state.name, network, addresses.taken_by_routes(_routes(lab.runner), own))
         with console.step("mirror"):
             depot.serve(lab.podman, state, network, tags["mirror"], tree, archive, cache_directory())
             _close_bridge(lab)
@@ -131,12 +136,25 @@ def _network(lab: Lab, record: Record | None, wanted: ipaddress.IPv4Network | No
             labels = [f"--label={LABEL_LAB}={state.name}", f"--label={LABEL_CHECKOUT}={CHECKOUT}"]
             options = ["--internal", "--disable-dns", f"--subnet={block}", f"--gateway={gateway}", *labels]
             lab.podman.call("network", "create", *options, state.name, purpose="make the lab's network")
+            own = _own_network(lab)
+        bridge = f"lab{hashlib.sha256(f'{enclosure.STORE} {state.name}'.encode()).hexdigest()[:8]}"
+        if own["network_interface"] != bridge and not _exists(lab, str(own["network_interface"])):
+            lab.podman.name_bridge(own, bridge)
     return block
+
+
+def _own_network(lab: Lab) -> dict[str, Any]:
+    """The lab's network as podman describes it."""
+    return next(network for network in lab.podman.networks() if network["name"] == lab.state.name)
+
+
+def _exists(lab: Lab, interface: str) -> bool:
+    return lab.runner.run(["ip", "link", "show", "dev", interface], check=False).code == 0
 
 
 def _close_bridge(lab: Lab) -> None:
     """Let no packet of the lab through this machine, even if it forwards for others. The setting goes with the bridge."""
-    bridge = next(str(network["network_interface"]) for network in lab.podman.networks() if network["name"] == lab.state.name)
+    bridge = str(_own_network(lab)["network_interface"])
     script = 'for family in ipv4 ipv6; do ! [ -d /proc/sys/net/$family ] || echo 0 >"/proc/sys/net/$family/conf/$1/forwarding"; done'
     lab.runner.run(["sh", "-euc", script, "sh", bridge], root=True, purpose="close the lab's bridge")
 
@@ -265,5 +283,5 @@ def _end(lab: Lab) -> None:
         if network["name"] == lab.state.name:
             lab.podman.call("network", "rm", "--force", lab.state.name, purpose="remove the lab's network")
             bridge = str(network["network_interface"])
-            if lab.runner.run(["ip", "link", "show", "dev", bridge], check=False).code == 0:
+            if _exists(lab, bridge):
                 lab.runner.run(["ip", "link", "delete", bridge], root=True, purpose="remove the lab's bridge")

@@ -80,6 +80,17 @@ class Podman:
         """The networks of all labs on this machine, as podman describes them (name, labels, subnets, network_interface)."""
         return self._json("network", "ls", "--filter", f"label={LABEL_LAB}", "--format", "json")
 
+    def name_bridge(self, network: dict[str, Any], bridge: str) -> None:
+        """Give the bridge of a network that is not in use yet a name of its own.
+
+        Podman numbers bridges (podman1 ...) by what it sees in its own store and on the machine at that moment, so that networks of two
+        stores can end up on one bridge. The name is only to be had in the file where podman keeps the network.
+        """
+        file = enclosure.STORE / "networks" / f"{network['name']}.json"
+        edit = ["sed", "--in-place", f's/"network_interface": "[^"]*"/"network_interface": "{bridge}"/', str(file)]
+        self.runner.run(edit, root=True, purpose="name the bridge of the lab")
+        network["network_interface"] = bridge
+
     def has_image(self, tag: str) -> bool:
         """Whether the store has the image."""
         return self.call("image", "exists", tag, purpose="look for an image", check=False).code == 0

@@ -102,7 +102,7 @@ def test_the_host_is_the_same_before_up_and_after_down(bench: Bench) -> None:
     bench.cli("up", *HOSTS)
     during = bench.look().since(before)
     assert {"interfaces", "processes", "namespaces"} <= set(during), "the look does not see a running lab"
-    assert not [line for line in during.get("sysctl", []) if not re.match(r"[+-] net\.\w+\.\w+\.(podman|veth)\d+\.", line)]
+    assert not [line for line in during.get("sysctl", []) if not re.match(r"[+-] net\.\w+\.\w+\.(lab[0-9a-f]{8}|veth\d+)\.", line)]
     assert {key: during[key] for key in ("firewall", "pages") if key in during} == {}
 
     # Machines may write every kernel setting, and read back what they wrote; the host never hears of it.
@@ -145,7 +145,7 @@ def test_machines_are_machines(bench: Bench) -> None:
     gateway = re.search(r"via (\S+)", route)
     assert gateway
     bridge = re.search(
-        rf"{gateway[1]}/24 .* (podman\d+)$",
+        rf"{gateway[1]}/24 .* (lab[0-9a-f]+)$",
         subprocess.run(["ip", "address"], capture_output=True, text=True, check=True).stdout,
         re.MULTILINE,
     )
