@@ -119,7 +119,8 @@ def parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
     refuse_unknown(given)
     for entry in given.get("files") or []:
         if isinstance(entry, Mapping) and not isinstance(entry.get("content", ""), str):
-            raise ConfigTreeError(f"files: the content of {entry.get('path')} is not text; use to_json, to_nice_yaml or a template")
+            kind = type(entry["content"]).__name__
+            raise ConfigTreeError(f"files: the content of {entry.get('path')} is not text but {kind}; use string, to_json or to_nice_yaml")
     checked = ArgumentSpecValidator(ARGUMENTS).validate(given)
     if checked.error_messages:
         raise ConfigTreeError("; ".join(checked.error_messages))

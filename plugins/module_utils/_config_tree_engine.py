@@ -302,7 +302,8 @@ def _transact(request: Request, found: Survey, record: Record, stage: str, outco
         raise Failed(f"validate: {error}\nThe live files were not touched.", outcome) from error
     outcome.validated = bool(request.validate)
     outcome.changed = True
-    steps, outcome.swap_order = rehearsed_order(found.plan.steps, request.validate, found.root, stage)
+    steps, order = rehearsed_order(found.plan.steps, request.validate, found.root, stage)
+    outcome.swap_order = order if steps else ""
     transaction = Transaction.begin(record, found, steps)
     try:
         transaction.swap(stage)
@@ -328,12 +329,23 @@ def _apply_and_probe(request: Request, found: Survey, transaction: Transaction, 
         _give_up(transaction, "apply", error, outcome)
     try:
         outcome.probed = run_probes(request.probe, request.deadline)
-        for action in found.actions:
-            if action.unit and action.verb in ("start", "reload", "restart"):
-                require_running(action.unit, once=found.states[action.unit].once)
     except ConfigTreeError as error:
-        _give_up(transaction, "probe", error, outcome)
+        _give_up(transaction, "probe", ConfigTreeError("\n".join([str(error), *_fallen_units(found)])), outcome)
+    if fallen := _fallen_units(found):
+        _give_up(transaction, "probe", ConfigTreeError("\n".join(fallen)), outcome)
     transaction.commit(_applied_after(found, request.tree, transaction.journal.transaction, transaction.journal.steps))
+
+
+def _fallen_units(found: Survey) -> list[str]:
+    """What there is to say of units that were started, reloaded or restarted and do not run."""
+    fallen = []
+    for action in found.actions:
+        if action.unit and action.verb in ("start", "reload", "restart"):
+            try:
+                require_running(action.unit, once=found.states[action.unit].once)
+            except ConfigTreeError as error:
+                fallen.append(str(error))
+    return fallen
 
 
 def _give_up(transaction: Transaction, stage: str, error: Exception, outcome: Outcome) -> None:
@@ -344,6 +356,8 @@ def _give_up(transaction: Transaction, stage: str, error: Exception, outcome: Ou
     problems = transaction.rollback(certain=transaction.journal.applied.certain)
     outcome.rolled_back = True
     ending = "The previous configuration was put back and applied again."
+    if transaction.nothing_before:
+        ending = "There was no previous configuration; what had been installed was removed."
     if problems:
         ending = "The previous configuration was put back, but not without trouble: " + "; ".join(problems)
     raise Failed(f"{stage}: {error}\n{ending}", outcome) from error
@@ -430,6 +444,12 @@ class Transaction:
         )
         record.write_journal(journal)
         return cls(record, journal)
+
+    @property
+    def nothing_before(self) -> bool:
+        """Tell whether this is a first installation, with nothing to go back to."""
+        steps = self.journal.steps
+        return bool(steps) and not self.journal.applied.owned and all(step.before is None for step in steps)
 
     def swap(self, stage: str) -> None:
         """Put every step's new state in place, one rename each."""
@@ -526,11 +546,10 @@ class Transaction:
 
     def _actions_again(self) -> list[Action]:
         """What makes the daemons follow the old tree; nothing for commands when there was no old tree."""
-        nothing_before = not self.journal.applied.owned and all(step.before is None for step in self.journal.steps)
         again = []
         for verb, unit, argv in self.journal.actions:
             was_running = bool(unit) and self.journal.units[unit]["running"]
-            if (verb == "argv" and not nothing_before) or verb == "daemon-reload" or (verb in ("reload", "restart") and was_running):
+            if (verb == "argv" and not self.nothing_before) or verb == "daemon-reload" or (verb in ("reload", "restart") and was_running):
                 again.append(Action(verb=verb, unit=unit, argv=argv))
             elif verb == "disable" and self.journal.units[unit]["enabled"]:
                 again.append(Action(verb="enable", unit=unit))

@@ -336,13 +336,13 @@ swap_order:
   sample: checked
 """
 
-import dataclasses  # noqa: E402 - the documentation comes first in a module
-from typing import Any  # noqa: E402
+import dataclasses
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_engine import Failed, Outcome, Request, run  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError  # noqa: E402
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import ARGUMENTS, Tree, check_parameters  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_engine import Failed, Outcome, Request, run
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import ARGUMENTS, Tree, check_parameters
 
 
 def request_of(params: dict[str, Any], *, check_mode: bool, with_diff: bool) -> Request:
