@@ -81,7 +81,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
     def _content(self, source: str, variables: dict[str, Any]) -> bytes:
         if source.endswith(TEMPLATE_SUFFIX):
             return self._render(source, variables)
-        with open(source, "rb") as stream:
+        readable = self._loader.get_real_file(source)  # decrypts what ansible-vault encrypted
+        with open(readable, "rb") as stream:
             return stream.read()
 
     def _render(self, source: str, variables: dict[str, Any]) -> bytes:

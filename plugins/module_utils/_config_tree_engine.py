@@ -91,6 +91,10 @@ class Outcome:
     recovered: str = ""
     swap_order: str = ""
 
+    def report(self) -> dict[str, Any]:
+        """Return the outcome as plain data; bytes of file names that are no text are shown as escapes."""
+        return {name: _printable(value) for name, value in dataclasses.asdict(self).items()}
+
 
 class Failed(ConfigTreeError):
     """A transaction that did not go through, with what can be reported of it."""
@@ -135,6 +139,14 @@ def run(request: Request) -> Outcome:
             return _carry_out(request, record)
     except Failed as error:
         raise Failed(_without_secrets(str(error), request.tree), error.outcome) from None
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_secrets(message: str, tree: Tree) -> str:

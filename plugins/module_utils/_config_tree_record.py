@@ -22,6 +22,7 @@ from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import
 
 _FORMAT = 1
 _LOCK_WAIT = 120
+_KEPT = ("applied.json", "lock")
 
 SWAPPING, APPLYING, RESTORING = "swapping", "applying", "restoring"
 
@@ -138,10 +139,13 @@ class Record:
         disk.write_private(self._applied, json.dumps({"format": _FORMAT, **_describe_applied(applied)}, sort_keys=True).encode())
 
     def close_journal(self) -> None:
-        """Forget the open transaction and its backups."""
-        disk.remove(self._journal)
-        disk.sync_directory(self.directory)
-        disk.remove(self.backups)
+        """Forget the open transaction, then its backups and whatever else a run that died has left."""
+        if os.path.lexists(self._journal):
+            disk.remove(self._journal)
+            disk.sync_directory(self.directory)
+        for name in os.listdir(self.directory):
+            if name not in _KEPT:
+                disk.remove(os.path.join(self.directory, name))
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -241,6 +241,7 @@ attributes:
     platforms: debian
 author:
   - The linda.ops authors (@linda-ops)
+version_added: 0.1.0
 """
 
 EXAMPLES = r"""
@@ -336,7 +337,6 @@ swap_order:
   sample: checked
 """
 
-import dataclasses
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -368,13 +368,13 @@ def main() -> None:
     try:
         outcome = run(request_of(module.params, check_mode=module.check_mode, with_diff=module._diff))
     except Failed as error:
-        module.fail_json(msg=str(error), **dataclasses.asdict(error.outcome))
+        module.fail_json(msg=str(error), **error.outcome.report())
     except ConfigTreeError as error:
-        module.fail_json(msg=str(error), **dataclasses.asdict(Outcome()))
+        module.fail_json(msg=str(error), **Outcome().report())
     except OSError as error:
-        module.fail_json(msg=f"{error.filename}: {error.strerror}", **dataclasses.asdict(Outcome()))
+        module.fail_json(msg=f"{error.filename}: {error.strerror}", **Outcome().report())
     else:
-        module.exit_json(**dataclasses.asdict(outcome))
+        module.exit_json(**outcome.report())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -357,3 +358,33 @@ def test_a_run_waits_for_one_that_is_still_going_on(tmp_path: Path) -> None:
     other.join()
     with Record(str(tmp_path / "state"), "t").locked(), pytest.raises(ConfigTreeError, match="another run has held"):
         Record(str(tmp_path / "state"), "t").locked(0.2).__enter__()
+
+
+def test_whatever_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
+    go(tmp_path, {"a": "1"})
+    record = tmp_path / "state/t"
+    (record / "stage/tree").mkdir(parents=True)
+    (record / "stage/tree/a").write_text("half")
+    (record / "backup").mkdir()
+    (record / "journal.json.new").write_text("{")
+    (record / "again").write_text("x")
+    settled(tmp_path, {"a": "1"})
+    no_scraps(tmp_path)
+
+
+def test_names_that_are_no_text_are_removed_from_exclusive_directories(tmp_path: Path) -> None:
+    go(tmp_path, {"x/a": "1"}, exclusive=["x"])
+    strange = os.fsencode(tmp_path / "etc/x") + b"/\xff\n name"
+    with open(strange, "wb"):
+        pass
+    done = go(tmp_path, {"x/a": "1"}, exclusive=["x"])
+    assert len(done.changes) == 1
+    assert r"\udcff" in json.dumps(done.report(), ensure_ascii=False).encode().decode()
+    assert not os.path.lexists(strange)
+
+
+def test_a_pipe_in_an_exclusive_directory_is_refused_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "etc/x").mkdir(parents=True)
+    os.mkfifo(tmp_path / "etc/x/pipe")
+    with pytest.raises(ConfigTreeError, match="x/pipe is neither file, directory nor link"):
+        go(tmp_path, {"x/a": "1"}, exclusive=["x"])

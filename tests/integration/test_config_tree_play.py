@@ -207,6 +207,17 @@ def test_bad_parameters_are_refused_before_anything_happens(project: Project) ->
     assert not contents(project.host)
 
 
+def test_a_source_that_is_vaulted_arrives_in_clear(project: Project) -> None:
+    (project.directory / "password").write_text("p\n")
+    source = project.write("templates/tree/key", "clear as day\n")
+    vault = str(PLAYBOOK).replace("ansible-playbook", "ansible-vault")
+    subprocess.run([vault, "encrypt", "--vault-password-file", str(project.directory / "password"), str(source)], check=True)
+    assert source.read_text().startswith("$ANSIBLE_VAULT")
+    project.tasks(project.tree(src="tree", sensitive=["key"]))
+    assert project.result("--vault-password-file", "password")["changed"]
+    assert (project.host / "etc/key").read_text() == "clear as day\n"
+
+
 def test_a_tree_of_some_megabytes_travels_in_one_run(project: Project) -> None:
     for number in range(3):
         file = project.write(f"templates/tree/blob{number}", "")
