@@ -2,8 +2,8 @@
 
 Podman is only ever called inside it. It keeps podman's mounts out of the host's table, gives podman a cgroup v2 tree on hosts that
 mount the hybrid or the v1 layout, and holds stand-ins for the two forwarding switches that netavark turns on for every bridge: the
-lab's network needs no forwarding, and the host's switches stay as they are. /run/netns and /run/containers are its own as well: podman
-keeps network namespaces and addresses given out there, whatever its options say, and what a crash leaves in them must not outlive it.
+lab's network needs no forwarding, and the host's switches stay as they are. Some directories below /run are its own as well: podman and
+crun keep state there, whatever their options say, and what a crash leaves in them must not outlive it.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ umount -l "$run/namespace" 2>/dev/null || true
 rm -rf --one-file-system "$run/runroot" "$run/tmp"
 : >"$run/namespace"
 mkdir -p "$run/inside"
-for name in netns containers; do
+for name in netns containers crun libpod; do
   [ -d "/run/$name" ] || { mkdir "/run/$name"; : >"$run/made-$name"; }
 done
 # Newer kernels refuse to name a namespace whose number is below that of the present one, and give numbers by processor: the other
@@ -59,7 +59,7 @@ nsenter --mount="$run/namespace" sh -euc '
   mount --make-rslave /
   mount --make-private "$1"
   mount -t tmpfs -o mode=755,size=64k lab "$1/inside"
-  for name in netns containers; do
+  for name in netns containers crun libpod; do
     mount -t tmpfs -o mode=755,size=64m lab "/run/$name"
     mount --make-shared "/run/$name"
   done
@@ -82,7 +82,7 @@ _REMOVE = r"""
 set -u
 run=$1 cgroup=$2
 nsenter --mount="$run/namespace" sh -c 'find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +' sh "$cgroup" 2>/dev/null
-for name in netns containers; do
+for name in netns containers crun libpod; do
   [ ! -e "$run/made-$name" ] || rmdir "/run/$name"
 done
 umount -l "$run/namespace" 2>/dev/null

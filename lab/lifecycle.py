@@ -92,6 +92,7 @@ def _enter(lab: Lab) -> None:
     with lab.console.step("wait for what an interrupted command left running") as step:
         step.silent = True
         enclosure.settle(lab.runner, lab.state.name)
+        lab.podman.end_strays()
     for container in lab.containers().values():
         if container.checkout != str(CHECKOUT):
             raise LabError(
@@ -279,6 +280,7 @@ def down(lab: Lab, purge: bool) -> None:
 def _end(lab: Lab) -> None:
     """Remove the lab's containers, its network, and the bridge if a crash kept netavark from removing it."""
     lab.podman.remove([container.id for container in lab.containers().values()])
+    lab.podman.end_strays()
     for network in lab.podman.networks():
         if network["name"] == lab.state.name:
             lab.podman.call("network", "rm", "--force", lab.state.name, purpose="remove the lab's network")

@@ -100,6 +100,21 @@ class Podman:
         if containers:
             self.call("rm", "--force", "--ignore", "--time", "0", "--volumes", *containers, purpose="remove containers")
 
+    def end_strays(self) -> None:
+        """End machines that run without podman's knowledge: it was killed between their start and its note of it.
+
+        To be called while no command on the lab's containers is at work. What belongs to other labs is left alone.
+        """
+        keepers = _keepers()
+        known = self.containers()
+        foreign = {container.id for container in known if container.lab != self.lab}
+        running = {container.id for container in known if container.alive}
+        strays = [pid for pid, container in keepers.items() if container not in foreign | running]
+        if strays:
+            numbers = [str(pid) for pid in strays]
+            self.runner.run(["pkill", "--signal", "KILL", "--parent", ",".join(numbers)], root=True, check=False)
+            self.runner.run(["kill", "-KILL", *numbers], root=True, check=False)
+
     def _json(self, *words: str) -> list[dict[str, Any]]:
         text = self.call(*words, purpose="ask podman").out
         try:
@@ -123,6 +138,19 @@ def resource_arguments() -> list[str]:
         value = ceiling if hard == resource.RLIM_INFINITY else min(hard, ceiling)
         arguments.append(f"--ulimit={name}={value}:{value}")
     return arguments
+
+
+def _keepers() -> dict[int, str]:
+    """The conmon processes of the lab's store: process number to container."""
+    found = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (directory / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if words[0].endswith("/conmon") and f"{enclosure.STORE}/storage" in words and "-c" in words:
+            found[int(directory.name)] = words[words.index("-c") + 1]
+    return found
 
 
 def _container(item: dict[str, Any]) -> Container:
