@@ -56,7 +56,7 @@ def main() -> None:
         raise SystemExit("the reader does not see what the application wrote")
     refused("the reader to write", lambda: reader.linda.judged.insert_one({}), 13)
     monitor = client(primary, "monitor", SECRETS["monitor"])
-    refused("the monitor to read the application's data", lambda: monitor.linda.judged.find_one(), 13)
+    refused("the monitor to read the application's data", monitor.linda.judged.find_one, 13)
 
     configuration = client(primary, "admin", SECRETS["admin"]).admin.command("replSetGetConfig")["config"]
     priorities = {member["host"].split(".")[0]: member["priority"] for member in configuration["members"]}

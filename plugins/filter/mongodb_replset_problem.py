@@ -15,7 +15,7 @@ name: mongodb_replset_problem
 short_description: Tell what is wrong with the description of a MongoDB replica set
 version_added: 0.1.0
 author:
-  - The linda.ops authors
+  - The linda.ops authors (@linda-ops)
 description:
   - Judges a description as M(linda.ops.mongodb_replset) would, on the controller and before anything is changed, for instance an even
     number of voters or a member listed twice.

@@ -15,7 +15,7 @@ name: mongodb_users_problem
 short_description: Tell what is wrong with a description of MongoDB users
 version_added: 0.1.0
 author:
-  - The linda.ops authors
+  - The linda.ops authors (@linda-ops)
 description:
   - Judges a description as M(linda.ops.mongodb_users) would on a cluster without users, on the controller and before anything is changed,
     for instance a user listed twice or a first user that could not create the others.

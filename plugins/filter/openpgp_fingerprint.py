@@ -14,7 +14,7 @@ name: openpgp_fingerprint
 short_description: Fingerprint of an OpenPGP public key
 version_added: 0.1.0
 author:
-  - The linda.ops authors
+  - The linda.ops authors (@linda-ops)
 description:
   - Reads the fingerprint of an ASCII-armoured OpenPGP public key, so that a key can be compared with what its owner published before
     anything trusts it. No program and no keyring is used.

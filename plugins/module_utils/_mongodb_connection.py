@@ -192,7 +192,7 @@ def _lost(host: str, error: Exception) -> MongodbError:
     number = (getattr(error, "details", None) or {}).get("code")
     if number in NOT_PRIMARY:
         return CommandError("not_primary", f"{host} is not primary.", int(number))
-    words = str(error).split(", Timeout:")[0].split(" (configured timeouts")[0]
+    words = str(error).partition(", Timeout:")[0].partition(" (configured timeouts")[0]
     lower = words.lower()
     if "ssl" in lower or "tls" in lower or "certificate" in lower:
         return MongodbError("tls_failed", f"{host}: TLS failed: {words}. Check ssl_ca_certs, the server's certificate and the name used.")

@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: mongodb_replset
 short_description: Start a MongoDB replica set and keep it as described
 version_added: 0.1.0
-author: The linda.ops authors
+author:
+  - The linda.ops authors (@linda-ops)
 description:
   - Compares a replica set with its description, plans the way, and goes it step by step. The plan is the same in check mode, in the
     diff and in the run.

@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: mongodb_users
 short_description: Keep the users of a MongoDB cluster as described
 version_added: 0.1.0
-author: The linda.ops authors
+author:
+  - The linda.ops authors (@linda-ops)
 description:
   - Compares a list of users with the cluster over one connection, and creates, changes and removes what differs.
   - A changed password is found by recomputing the stored SCRAM credentials, or, where the account may not read them, by one login. So
