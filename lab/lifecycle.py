@@ -279,7 +279,11 @@ def down(lab: Lab, purge: bool) -> None:
 
 def _end(lab: Lab) -> None:
     """Remove the lab's containers, its network, and the bridge if a crash kept netavark from removing it."""
-    lab.podman.remove([container.id for container in lab.containers().values()])
+    record = lab.state.read()
+    hosts = fleets.load(record.fleet).hosts if record and record.fleet.is_file() else ()
+    # By name too: a killed podman leaves storage of containers that it never took note of.
+    names = [machines.container_name(lab.state, host) for host in ("mirror", "uplink", *hosts)]
+    lab.podman.remove([*names, *(container.id for container in lab.containers().values() if container.name not in names)])
     lab.podman.end_strays()
     for network in lab.podman.networks():
         if network["name"] == lab.state.name:

@@ -87,7 +87,7 @@ def start(podman: Podman, state: State, host: Host, image: str, block: ipaddress
         address(block, CONTROLLER_NUMBER),
     ]
     spec = hashlib.sha256(json.dumps(arguments).encode()).hexdigest()[:16]
-    podman.call("run", "--detach", *label_arguments(state, host.name, "machine", spec), *arguments, purpose=f"start {host.name}")
+    podman.run(name, *label_arguments(state, host.name, "machine", spec), *arguments, purpose=f"start {host.name}")
 
 
 def replace_if_changed(podman: Podman, state: State, role: str, spec: str, arguments: Sequence[str]) -> None:
@@ -98,7 +98,7 @@ def replace_if_changed(podman: Podman, state: State, role: str, spec: str, argum
             if there.alive and there.spec == spec:
                 return
             podman.remove([name])
-    podman.call("run", "--detach", *arguments, purpose=f"start the {role}")
+    podman.run(name, *arguments, purpose=f"start the {role}")
 
 
 def wait_until_ready(podman: Podman, state: State, host: Host, block: ipaddress.IPv4Network, deadline: float) -> str:

@@ -95,6 +95,12 @@ class Podman:
         """Whether the store has the image."""
         return self.call("image", "exists", tag, purpose="look for an image", check=False).code == 0
 
+    def run(self, name: str, *words: str, purpose: str) -> None:
+        """Start a new container. Storage of that name, left by a podman that was killed before it noted the container, is cleared away."""
+        if self.call("run", "--detach", *words, purpose=purpose, check=False).code != 0:
+            self.remove([name])
+            self.call("run", "--detach", *words, purpose=purpose)
+
     def remove(self, containers: Sequence[str]) -> None:
         """End containers at once and remove them; those that are gone already are no error."""
         if containers:
