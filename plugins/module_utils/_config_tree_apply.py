@@ -166,7 +166,8 @@ def unit_states(units: Iterable[str]) -> dict[str, UnitState]:
         return {}
     if not have_systemd():
         raise ConfigTreeError(f"apply: systemd does not run this host, so {', '.join(names)} cannot be handled; use argv steps instead")
-    return {name: _parse_state(run_command(["systemctl", "show", f"--property={_PROPERTIES}", "--", name])) for name in names}
+    blocks = run_command(["systemctl", "show", f"--property={_PROPERTIES}", "--", *names]).split("\n\n")
+    return {name: _parse_state(block) for name, block in zip(names, blocks, strict=True)}
 
 
 def _parse_state(text: str) -> UnitState:

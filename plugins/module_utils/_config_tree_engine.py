@@ -281,21 +281,24 @@ def _predict_validation(request: Request, found: Survey, outcome: Outcome, direc
 
 
 def _carry_out(request: Request, record: Record) -> Outcome:
-    found = survey(request, record)
-    if found.unknown_owners:
-        raise ConfigTreeError(f"owner and group: this host has no {', no '.join(found.unknown_owners)}; create it first")
+    open_journal = record.journal()
+    try:
+        found = survey(request, record)
+    except ConfigTreeError:
+        if open_journal is not None:
+            _undo_dead_run(Transaction(record, open_journal), Outcome())
+        raise
     outcome = _report(request, found)
     stage = staging.place_for(found.root, request.state_directory, request.name)
     try:
-        open_journal = record.journal()
         if open_journal is not None:
             outcome.changed = True
+            transaction = Transaction(record, open_journal)
             if open_journal.phase == APPLYING and open_journal.revision == found.revision and not found.plan.steps:
                 outcome.recovered = "finished"
-                _finish(request, found, Transaction(record, open_journal), stage, outcome)
+                _finish(request, found, transaction, stage, outcome)
                 return outcome
-            outcome.recovered = "undone"
-            Transaction(record, open_journal).rollback(certain=False)
+            _undo_dead_run(transaction, outcome)
             found = survey(request, record)
         record.close_journal()
         if found.pending:
@@ -307,16 +310,29 @@ def _carry_out(request: Request, record: Record) -> Outcome:
     return outcome
 
 
+def _undo_dead_run(transaction: Transaction, outcome: Outcome) -> None:
+    """Put back what a run that died had swapped. Daemons that do not follow are no matter: this run goes on to apply everything.
+
+    :raises Failed: if a file could not be put back; the journal is kept, so that the next run tries again.
+    """
+    outcome.recovered = "undone"
+    problems = transaction.rollback(certain=False)
+    if transaction.record.journal() is not None:
+        raise Failed("an earlier run died, and what it had done could not be undone: " + "; ".join(problems), outcome)
+
+
 def _transact(request: Request, found: Survey, record: Record, stage: str, outcome: Outcome) -> None:
+    if found.unknown_owners:
+        raise Failed(f"owner and group: this host has no {', no '.join(found.unknown_owners)}; create it first", outcome)
     try:
         _stage_and_validate(request, found, stage)
-    except ConfigTreeError as error:
+        outcome.validated = bool(request.validate)
+        steps, order = rehearsed_order(found.plan.steps, request.validate, found.root, stage)
+        transaction = Transaction.begin(record, found, steps)
+    except (OSError, ConfigTreeError) as error:
         raise Failed(f"validate: {error}\nThe live files were not touched.", outcome) from error
-    outcome.validated = bool(request.validate)
     outcome.changed = True
-    steps, order = rehearsed_order(found.plan.steps, request.validate, found.root, stage)
     outcome.swap_order = order if steps else ""
-    transaction = Transaction.begin(record, found, steps)
     try:
         transaction.swap(stage)
     except (OSError, ConfigTreeError) as error:
@@ -485,22 +501,26 @@ class Transaction:
     def rollback(self, *, certain: bool) -> list[str]:
         """Put the old files back and make the daemons follow again; returns what went wrong on the way.
 
-        A file that could not be put back leaves the journal open, so that the next run tries again.
+        A file that could not be put back, or a record that could not be written, leaves the journal open: the next run tries again.
         ``certain`` says whether the daemons are known to run the old tree once that has succeeded.
         """
-        began = self.journal.actions
-        self._enter(RESTORING, began)
+        with contextlib.suppress(OSError):  # on a full disk the journal as it is will do
+            self._enter(RESTORING, self.journal.actions)
         stuck: list[str] = []
         problems = _attempt(Action(verb=verb, unit=unit) for verb, unit in self._units_to_leave())
         for number, step in reversed(list(enumerate(self.journal.steps))):
             try:
                 self._undo(number, step)
-            except OSError as error:
-                stuck.append(f"{full_path(step.path, self.journal.dest)}: {error.strerror or error}")
+            except (OSError, ConfigTreeError) as error:
+                stuck.append(f"{full_path(step.path, self.journal.dest)}: {error}")
         self._sync()
         problems += _attempt(self._actions_again())
         if not stuck:
-            self.commit(dataclasses.replace(self.journal.applied, transaction=self.journal.transaction, certain=certain and not problems))
+            certain = certain and not problems
+            try:
+                self.commit(dataclasses.replace(self.journal.applied, transaction=self.journal.transaction, certain=certain))
+            except OSError as error:
+                problems.append(str(error))
         return stuck + problems
 
     def _enter(self, phase: str, actions: tuple[tuple[str, str, tuple[str, ...]], ...]) -> None:

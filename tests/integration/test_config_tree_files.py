@@ -6,7 +6,9 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import stat
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -339,6 +341,72 @@ def test_killed_at_every_change_across_file_systems(tmp_path: Path, other_device
     assert at > 30
     settled(tmp_path, target, **moved)
     no_scraps(tmp_path)
+
+
+def die_in_apply(base: Path, files: dict[str, str]) -> None:
+    """Swap, and die where the daemon should follow: once only, since the step is taken again when it is undone."""
+    (base / "die").touch()
+    child = os.fork()
+    if child == 0:
+        run(request(base, files, apply=[{"argv": ["sh", "-c", f"if rm {base}/die; then kill -9 $PPID; fi"]}]))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def test_what_cannot_be_undone_is_said_and_tried_again(tmp_path: Path) -> None:
+    go(tmp_path, {"a": "1", "b": "1"})
+    die_in_apply(tmp_path, {"a": "2", "b": "2"})
+    (tmp_path / "etc/a").unlink()
+    (tmp_path / "etc/a/in the way").mkdir(parents=True)
+    for _attempt in range(2):
+        with pytest.raises(ConfigTreeError, match=r"an earlier run died, and what it had done could not be undone: .*etc/a"):
+            run(request(tmp_path, {"a": "1", "b": "1"}))
+        assert (tmp_path / "etc/b").read_text() == "1"
+    shutil.rmtree(tmp_path / "etc/a")
+    done = go(tmp_path, {"a": "1", "b": "1"})
+    assert done.recovered == "undone"
+    assert live(tmp_path) == {"a": "1", "b": "1"}
+    settled(tmp_path, {"a": "1", "b": "1"})
+    no_scraps(tmp_path)
+
+
+def test_a_dead_run_is_undone_even_if_the_next_one_is_refused(tmp_path: Path) -> None:
+    go(tmp_path, {"a": "1"})
+    die_in_apply(tmp_path, {"a": "2"})
+    (tmp_path / "etc/sub").symlink_to("/nowhere")
+    with pytest.raises(ConfigTreeError, match="sub is a link"):
+        run(request(tmp_path, {"a": "2", "sub/x": "1"}))
+    assert live(tmp_path) == {"a": "1"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(directory)], check=False).returncode != 0:
+        pytest.skip("this machine does not let us mount a small file system")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+def test_a_full_disk_leaves_the_old_tree(small_disk: Path) -> None:
+    go(small_disk, {"a": "1" * 50_000, "b": "1"})
+    with pytest.raises(Failed, match=r"(?s)No space left on device.*The live files were not touched"):
+        run(request(small_disk, {"a": "2" * 300_000, "b": "2"}))
+    assert live(small_disk) == {"a": "1" * 50_000, "b": "1"}
+    once = small_disk.parent / "fill"
+    once.touch()
+    fill = ["sh", "-c", f"if rm {once}; then head -c 1000000 /dev/zero > {small_disk}/filler; exit 1; fi"]
+    with pytest.raises(Failed) as failure:
+        run(request(small_disk, {"a": "2" * 50_000, "b": "2"}, apply=[{"argv": fill}]))
+    assert failure.value.outcome.rolled_back
+    assert live(small_disk) == {"a": "1" * 50_000, "b": "1"}
+    (small_disk / "filler").unlink()
+    run(request(small_disk, {"a": "1" * 50_000, "b": "1"}))
+    settled(small_disk, {"a": "1" * 50_000, "b": "1"})
 
 
 def _hold(base: Path, held: float) -> None:
