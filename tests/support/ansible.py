@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -93,22 +94,39 @@ class Lab:
                 module_runs=Counter((host, role) for host, role in rows),
             )
 
-    def run_and_kill(self, playbook: str | Path, after: float) -> int | None:
-        """Start a playbook and SIGKILL it with all its workers `after` seconds; the exit code if it ended before."""
+    def run_and_kill(self, playbook: str | Path, phases: Sequence[str], delay: float) -> int | None:
+        """Start a playbook and SIGKILL it with all its workers; its exit code if it ended before.
+
+        The moment is `delay` seconds after the display has named each of `phases`, in that order.
+        """
         process = subprocess.Popen(
             self.command(playbook),
             cwd=ROOT,
-            env=self.environment(ROOT),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            env=self.environment(ROOT) | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
         )
+        assert process.stdout is not None
+        awaited = list(phases)
+        for line in process.stdout:
+            if awaited and awaited[0] in line:
+                awaited.pop(0)
+            if not awaited:
+                break
+        # What it goes on to print is read, so that it never waits for a reader.
+        reader = threading.Thread(target=process.stdout.read, daemon=True)
+        reader.start()
         try:
-            return process.wait(timeout=after)
+            return process.wait(timeout=delay)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return None
+        finally:
+            reader.join()
+            process.stdout.close()
 
     def environment(self, root: Path) -> dict[str, str]:
         """The caller's environment with the checkout's configuration."""
