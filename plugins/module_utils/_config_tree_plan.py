@@ -220,9 +220,7 @@ def key_of(path: str, dest: str) -> str:
 # --- the plan -------------------------------------------------------------------------------------------------------
 
 
-def plan(
-    desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned], foreign: Mapping[str, Foreign] | None = None
-) -> Plan:
+def plan(desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned], foreign: Mapping[str, Foreign] | None = None) -> Plan:
     """Return the steps from the observed tree to the desired one, in the order that is safest without asking a checker.
 
     ``observed`` holds every existing path among desired, implied and owned ones, everything below exclusive directories, and everything
@@ -256,9 +254,7 @@ def _drifted(path: str, entry: Owned, observed: Mapping[str, Node], desired: Des
     return now != entry.node
 
 
-def _refuse_rivals(
-    desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned], foreign: Mapping[str, Foreign]
-) -> None:
+def _refuse_rivals(desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned], foreign: Mapping[str, Foreign]) -> None:
     for path, other in foreign.items():
         after = desired.nodes.get(path)
         if after is not None and path in owned and after != other.node == observed.get(path):
@@ -268,9 +264,7 @@ def _refuse_rivals(
             raise ConfigTreeError(f"{path} belongs to the tree {other.owner}, so {inside} cannot be exclusive here")
 
 
-def _dropped(
-    desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned], foreign: Mapping[str, Foreign]
-) -> dict[str, Node]:
+def _dropped(desired: Desired, observed: Mapping[str, Node], owned: Mapping[str, Owned], foreign: Mapping[str, Foreign]) -> dict[str, Node]:
     """What exists and shall go: strangers in exclusive directories, what this record created and wants no longer, what is in the way."""
     wanted = {**desired.implied, **desired.nodes}
     gone: dict[str, Node] = {}
