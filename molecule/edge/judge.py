@@ -5,6 +5,7 @@ Speaks to the edge as clients do and reads nothing on it. `hold` keeps a WebSock
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import http.client
 import json
@@ -16,7 +17,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
 
 NAME = "api.linda.test"
 HEADERS = {
@@ -74,19 +76,26 @@ class Edge:
         assert answer, f"{method} {path}: no answer"
         return answer
 
-    def websocket(self, cookie: str = "") -> ClientConnection:
-        """Open a WebSocket."""
+    def websocket(self, cookie: str = "") -> connect:
+        """Open a WebSocket, as an asynchronous context."""
         headers = {"Cookie": cookie} if cookie else {}
-        plain = socket.create_connection((self.address, 443), timeout=20)
-        return connect(f"wss://{NAME}/ws", sock=plain, ssl=self.context, additional_headers=headers, open_timeout=20)
+        # Connects to `host` under the name of the URL.
+        return connect(f"wss://{NAME}/ws", host=self.address, ssl=self.context, additional_headers=headers, open_timeout=20, proxy=None)
 
 
-def server_of(socket_: ClientConnection) -> str:
+async def server_of(connection: ClientConnection) -> str:
     """The name of the server behind a WebSocket, which it says in what it pushes."""
     while True:
-        message = json.loads(socket_.recv(timeout=20))
+        message = json.loads(await connection.recv())
         if message.get("type") == "push":
             return str(message["host"])
+
+
+async def echoed(connection: ClientConnection, text: str) -> None:
+    """Send a text and wait for its echo between what is pushed."""
+    await connection.send(text)
+    while await connection.recv() != text:
+        pass
 
 
 def check_headers(edge: Edge) -> None:
@@ -153,22 +162,26 @@ def check_balance(edge: Edge) -> None:
     """Each server gets its share; each WebSocket stays where its cookie says."""
     counts = collections.Counter(json.loads(edge.get("/version").body)["host"] for _ in range(40))
     assert counts == {"api1": 20, "api2": 20}, counts
+    homes = asyncio.run(asyncio.wait_for(homes_of(edge, 12), 120))
+    assert homes == {"api1", "api2"}, homes
+
+
+async def homes_of(edge: Edge, clients: int) -> set[str]:
+    """Let so many clients come twice, and return the servers that they met; each must meet the same one again."""
     homes = set()
-    for _ in range(12):
-        with edge.websocket() as first:
+    for _ in range(clients):
+        async with edge.websocket() as first:
             assert first.response
             cookie = first.response.headers["Set-Cookie"]
             assert re.fullmatch("edge_sid=[0-9a-f]{32}; Path=/; HttpOnly; Secure; SameSite=Lax", cookie), cookie
-            first.send("echo")
-            while first.recv(timeout=20) != "echo":
-                pass
-            home = server_of(first)
+            await echoed(first, '"echo"')
+            home = await server_of(first)
         homes.add(home)
-        with edge.websocket(cookie.split(";")[0]) as again:
+        async with edge.websocket(cookie.split(";")[0]) as again:
             assert again.response
             assert "Set-Cookie" not in again.response.headers
-            assert server_of(again) == home
-    assert homes == {"api1", "api2"}, homes
+            assert await server_of(again) == home
+    return homes
 
 
 def check_trace(edge: Edge) -> None:
@@ -185,17 +198,15 @@ def check_trace(edge: Edge) -> None:
     assert edge.get("/version", more=forged.format("f" * 31 + "1")).status == 200
 
 
-def hold(edge: Edge, seconds: float) -> None:
+async def hold(edge: Edge, seconds: float) -> None:
     """Keep a WebSocket busy; a cut raises."""
     deadline = time.monotonic() + seconds
-    with edge.websocket() as connection:
-        sent = 0
+    sent = 0
+    async with edge.websocket() as connection:
         while time.monotonic() < deadline:
             sent += 1
-            connection.send(f"message {sent}")
-            while connection.recv(timeout=10) != f"message {sent}":
-                pass
-            time.sleep(0.05)
+            await asyncio.wait_for(echoed(connection, f'"message {sent}"'), 10)
+            await asyncio.sleep(0.05)
     print(f"{sent} messages")
 
 
@@ -203,13 +214,13 @@ def main() -> int:
     """Run all checks, name the first that fails."""
     edge = Edge(*sys.argv[1:3])
     if sys.argv[3:4] == ["hold"]:
-        hold(edge, float(sys.argv[4]))
+        asyncio.run(hold(edge, float(sys.argv[4])))
         return 0
     failed = 0
     for check in (check_headers, check_plain, check_tls, check_balance, check_trace):
         try:
             check(edge)
-        except (AssertionError, OSError, KeyError, subprocess.CalledProcessError, TimeoutError) as error:
+        except (AssertionError, OSError, KeyError, subprocess.CalledProcessError, TimeoutError, WebSocketException) as error:
             failed += 1
             print(f"{check.__name__}: {type(error).__name__}: {error}")
         else:
