@@ -50,14 +50,17 @@ def hosts_yml(fleet: Fleet, hosts: Sequence[Host], block: ipaddress.IPv4Network,
     return _yaml({"all": {"hosts": machines, "children": groups}})
 
 
-def generated_yml(lab: str, domain: str, block: ipaddress.IPv4Network, ca_directory: Path, key_armored: str, key_fingerprint: str) -> str:
-    """Variables of all hosts that only the running lab knows."""
+def generated_yml(
+    lab: str, domain: str, block: ipaddress.IPv4Network, ca_directory: Path, key_armored: str, key_fingerprint: str, groups: Sequence[str]
+) -> str:
+    """Variables of all hosts that only the running lab knows; `groups` are those that have a machine, for a lab of a part of the fleet."""
     mirror = f"http://{address(block, MIRROR_NUMBER)}"
     return _yaml(
         {
             "fleet_name": lab,
             "fleet_domain": domain,
             "fleet_environment": "lab",
+            "fleet_required_groups": list(groups),
             "fleet_admin_networks": [f"{address(block, CONTROLLER_NUMBER)}/32"],
             "lab_mirror_url": mirror,
             "mongodb_repository_url": f"{mirror}/apt",

@@ -205,7 +205,9 @@ def _write_down(
     if state.name != addresses.DEFAULT_LAB:
         _copy_tracked(State(addresses.DEFAULT_LAB).inventory, state.inventory)
     write(state.inventory / "hosts.yml", inventory.hosts_yml(fleet, hosts, block, state.ssh_key, state.known_hosts), 0o644)
-    generated = inventory.generated_yml(state.name, fleet.domain, block, state.directory / "ca", tree.key_armored, tree.key_fingerprint)
+    groups = [group for group in fleet.groups if any(group in host.groups for host in hosts)]
+    authority = state.directory / "ca"
+    generated = inventory.generated_yml(state.name, fleet.domain, block, authority, tree.key_armored, tree.key_fingerprint, groups)
     write(state.inventory / "group_vars" / "all" / "generated.yml", generated, 0o644)
     secret.ensure(state)
 

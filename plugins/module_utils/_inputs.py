@@ -461,6 +461,11 @@ FLEET_OPTIONS: dict[str, Option] = parse_options(
         "fleet_domain": {"required": True, "description": "The DNS domain of the fleet."},
         "fleet_environment": {"description": "The name of the environment, such as production."},
         "fleet_name": {"description": "The name of the fleet."},
+        "fleet_required_groups": {
+            "type": "list",
+            "elements": "str",
+            "description": "Groups that must have a host; fewer for a part of a fleet.",
+        },
         "fleet_services": {"type": "dict", "description": "Published by the roles; not to be set."},
     }
 )

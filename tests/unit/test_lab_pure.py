@@ -87,7 +87,8 @@ def test_the_inventory_pins_host_keys_and_lists_every_group() -> None:
 
 def test_generated_variables_survive_a_key_of_many_lines() -> None:
     key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabc=\n-----END PGP PUBLIC KEY BLOCK-----\n"
-    data = yaml.safe_load(inventory.generated_yml("linda", "linda.test", BLOCK, Path("/s/ca"), key, "AB" * 20))
+    data = yaml.safe_load(inventory.generated_yml("linda", "linda.test", BLOCK, Path("/s/ca"), key, "AB" * 20, ["edge"]))
+    assert data["fleet_required_groups"] == ["edge"]
     assert data["mongodb_repository_key"] == key
     assert data["lab_mirror_url"] == "http://198.18.10.2"
     assert data["fleet_admin_networks"] == ["198.18.10.1/32"]
