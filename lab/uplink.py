@@ -72,6 +72,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             shutil.copyfileobj(body, self.wfile, 1 << 18)
 
     def _answer(self, status: int, headers: HTTPMessage) -> None:
+        self.log_request(status)
         self.send_response_only(status)
         for key in _PASSED_BACK:
             if headers.get(key):

@@ -236,6 +236,21 @@ def test_two_labs_live_side_by_side(bench: Bench) -> None:
         other.cli("down", "--purge")
 
 
+def test_debian_packages_are_downloaded_once(bench: Bench) -> None:
+    """The mirror asks Debian's archive for what it has never seen; not for a second machine, and not after `lab down` and `lab up`."""
+    install = "apt-get -qq update && apt-get -qq --yes install --no-install-recommends less >/dev/null 2>&1 && less --version | head -1"
+    bench.cli("up", "edge1", "edge2")
+    assert bench.shell("edge1", install).startswith("less")
+    first = bench.cli("logs", "uplink").splitlines()
+    assert bench.shell("edge2", install).startswith("less")
+    assert bench.cli("logs", "uplink").splitlines() == first
+    bench.cli("down")
+    bench.cli("up", "edge1")
+    assert bench.shell("edge1", install).startswith("less")
+    assert bench.cli("logs", "uplink") == ""
+    assert '"GET /debian/pool/' in bench.cli("logs", "mirror"), "the packages did not come from the mirror"
+
+
 def _end_every_process(bench: Bench) -> None:
     """SIGKILL for all that belongs to the lab under test: machines, their keepers, and what podman has running."""
     for _ in range(3):
