@@ -3,8 +3,8 @@
 """Plan the way from the users a MongoDB cluster has to the users it should have. Pure: no input, no output.
 
 Order of a plan: the account we log in with is created first when the cluster has no users at all (the localhost exception opens
-one door for one user); then creations and changes in the order of the description, the account we log in with last among the
-changes so that its own rights last for the others; removals at the end.
+one door for one user); then creations and changes in the order of the description, then removals, and a change of the account we
+log in with at the very end, so that its own rights last for all the others.
 """
 
 from __future__ import annotations
@@ -156,8 +156,9 @@ def plan(desired: Sequence[User], observed: Observed, login: UserKey | None) -> 
             changed = changes_of(user, account)
             if changed:
                 changes.append(Step("update_user", user, changed))
-    changes.sort(key=lambda step: step.user.key == login)
-    return creations + changes + removals
+    own = [step for step in changes if step.user.key == login]
+    others = [step for step in changes if step.user.key != login]
+    return creations + others + removals + own
 
 
 def changes_of(user: User, account: Account) -> tuple[str, ...]:

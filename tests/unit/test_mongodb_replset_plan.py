@@ -411,6 +411,28 @@ def test_seven_voters_are_replaced_one_for_one() -> None:
     ]
 
 
+def test_seven_voters_with_three_down_lose_none_that_is_up() -> None:
+    model = built(parse_desired("rs", [f"m{number}" for number in range(7)], {}), 1)
+    model.primary = "m0:27017"
+    model.down = {"m4:27017", "m5:27017", "m6:27017"}
+    wanted = parse_desired("rs", ["m0", "m1", "new", "m3", "m4", "m5", "m6"], {})
+    refused = None
+    for _number in range(5):
+        try:
+            model.apply(plan(wanted, model.observe())[0])
+        except MongodbError as problem:
+            refused = problem.code
+    assert refused == "majority_lost"
+
+
+def test_a_successor_that_is_behind_is_waited_for() -> None:
+    model = three()
+    model.primary = "a:27017"
+    model.behind = {"b:27017", "c:27017"}
+    steps = plan(parse_desired("rs", [{"host": "a", "priority": 0}, "b", "c"], {}), model.observe())
+    assert [action for action, _host in reasons(steps)] == ["wait_caught_up", "step_down", "reconfigure"]
+
+
 def test_only_named_settings_are_compared_and_the_others_are_kept() -> None:
     model = three()
     model.settings = {"electionTimeoutMillis": 10000, "chainingAllowed": True, "replicaSetId": "x"}
