@@ -21,7 +21,7 @@ sanity() { scripts/sanity.sh; }
 check ruff python_check
 check mypy types
 check yamllint yamllint --strict .
-check ansible-lint ansible-lint --quiet --offline
+check ansible-lint ansible-lint -q --offline
 check sanity sanity
 check changelog antsibull-changelog lint
 [ "${#failed[@]}" -eq 0 ] || { printf 'lint: failed: %s\n' "${failed[*]}"; exit 1; }

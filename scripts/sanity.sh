@@ -8,8 +8,8 @@ bin=$PWD/.venv/bin
 copy=build/sanity/ansible_collections/linda/ops
 rm -rf "$copy"
 mkdir -p "$copy"
-# The collection only: the lab and the scripts are development tools with checks of their own.
-git ls-files -z --cached --others --exclude-standard -- ':!lab' ':!.ci' ':!scripts' | while IFS= read -r -d '' file; do
+# What users install: the lab, the scripts and the tests are development tools with checks of their own (ruff, mypy).
+git ls-files -z --cached --others --exclude-standard -- ':!lab' ':!.ci' ':!scripts' ':!molecule' ':!tests/*/*' ':!tests/*.py' | while IFS= read -r -d '' file; do
   [ -e "$file" ] && printf '%s\0' "$file"
 done | tar --null --files-from=- --create --file=- | tar --extract --directory="$copy"
 
@@ -20,6 +20,7 @@ mkdir -p "$(dirname "$bootstrap")"
 [ -e "$bootstrap" ] || cp scripts/pip_bootstrap.py "$bootstrap"
 
 version=$("$bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+[ -f "$copy/plugins/modules/config_tree.py" ] || { echo "sanity: the copy in $copy holds no plugins" >&2; exit 1; }
 cd "$copy"
 git init --quiet .
 git add --all

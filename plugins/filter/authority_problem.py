@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
 from ansible_collections.linda.ops.plugins.module_utils import _certificates
 
 DOCUMENTATION = r"""
@@ -55,6 +56,8 @@ _value:
 
 def authority_problem(key: str, certificate: str, passphrase: str, needed_days: int) -> str:
     """Return the problem of an authority, judged at this moment."""
+    if not _certificates.HAS_CRYPTOGRAPHY:
+        raise AnsibleFilterError(f"authority_problem: {_certificates.CRYPTOGRAPHY_MISSING}")
     return _certificates.authority_problem(str(key), str(certificate), str(passphrase), int(needed_days), _certificates.now_utc())
 
 

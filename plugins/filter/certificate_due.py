@@ -8,7 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.linda.ops.plugins.module_utils._certificates import now_utc, reasons_to_issue
+from ansible_collections.linda.ops.plugins.module_utils._certificates import (
+    CRYPTOGRAPHY_MISSING,
+    HAS_CRYPTOGRAPHY,
+    now_utc,
+    reasons_to_issue,
+)
 
 DOCUMENTATION = r"""
 name: certificate_due
@@ -62,6 +67,8 @@ _value:
 
 def certificate_due(certificate: str, authority: str, fingerprint: str, names: Sequence[str], renew_before: int) -> list[str]:
     """Return the reasons for a new certificate, judged at this moment."""
+    if not HAS_CRYPTOGRAPHY:
+        raise AnsibleFilterError(f"certificate_due: {CRYPTOGRAPHY_MISSING}")
     try:
         return reasons_to_issue(
             str(certificate), str(authority), str(fingerprint), [str(name) for name in names], int(renew_before), now_utc()

@@ -4,20 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.lookup import LookupBase
-from ansible.utils.collection_loader._collection_finder import _get_collection_role_path
-
 DOCUMENTATION = r"""
 name: descriptor
 short_description: The service descriptor of a role on any host of the inventory
 version_added: 0.1.0
 author:
-  - The linda.ops authors
+  - The linda.ops authors (@linda)
 description:
   - Renders the descriptor that C(tasks/describe.yml) of a role would publish on a host, from the role's defaults and
     constants and the variables that the inventory gives that host.
@@ -59,6 +51,14 @@ _value:
     - ports:
         - {name: https, port: 443, proto: tcp, from: [any]}
 """
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.collection_loader._collection_finder import _get_collection_role_path
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible ships no type information

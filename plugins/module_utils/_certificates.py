@@ -9,10 +9,20 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    HAS_CRYPTOGRAPHY = True
+except ImportError:
+    # Ansible lists its plugins also where a library of theirs is missing: the filters say so when they are used.
+    HAS_CRYPTOGRAPHY = False
+
+CRYPTOGRAPHY_MISSING = (
+    "the Python library cryptography is missing on the controller; install it with pip (requirements/controller.txt has it)"
+)
 
 
 def now_utc() -> dt.datetime:

@@ -204,7 +204,7 @@ def run_all(checks: Sequence[Check], secrets: Mapping[str, Mapping[str, str]], c
             except Exception as problem:
                 results[index] = result_of(check, FAIL, reason=f"the check itself broke: {type(problem).__name__}")
 
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(concurrency, len(checks)))]
+    workers = [threading.Thread(target=work, daemon=True) for _number in range(min(concurrency, len(checks)))]
     for worker in workers:
         worker.start()
     for worker in workers:

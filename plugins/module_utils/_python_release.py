@@ -19,14 +19,14 @@ import json
 import os
 import re
 import shutil
-import ssl
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
+
+from ansible.module_utils.urls import open_url
 
 RECORD: Final = "release.json"
 BUILDING: Final = "building"
@@ -130,8 +130,7 @@ def fetch_requirements(wanted: Wanted) -> bytes:
     """
     url = f"{wanted.url}{REQUIREMENTS}"
     try:
-        context = ssl.create_default_context(cafile=wanted.ca_file) if url.startswith("https:") else None
-        with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT, context=context) as response:  # noqa: S310 - the module admits http and https only
+        with open_url(url, timeout=FETCH_TIMEOUT, ca_path=wanted.ca_file) as response:
             content: bytes = response.read(LARGEST_REQUIREMENTS + 1)
     except urllib.error.HTTPError as error:
         with error:

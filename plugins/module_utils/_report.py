@@ -10,9 +10,9 @@ from __future__ import annotations
 import datetime
 import json
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 from ansible_collections.linda.ops.plugins.module_utils._checks_engine import FAIL, PASS, SKIP, Result, describe, result_of, summary
 from ansible_collections.linda.ops.plugins.module_utils._checks_spec import Check

@@ -335,7 +335,7 @@ def _verdict(report: Report) -> str:
     else:
         say = f"All {total} checks were skipped." if total else "No host declares a check."
     numbers = [(FAIL, counts[FAIL]), (WARN, counts["warning"]), (PASS, clean), (SKIP, counts[SKIP])]
-    bar = "".join(f'<i style="flex:{number};background:var(--{tone}-fill)"></i>' for tone, number in numbers if number)
+    shares = "".join(f'<i style="flex:{number};background:var(--{tone}-fill)"></i>' for tone, number in numbers if number)
     boxes = "".join(
         f'<div class="tone-{tone}{"" if number else " none"}"><dt>{_WORDS[tone]}</dt><dd>{number}</dd></div>' for tone, number in numbers
     )
@@ -352,7 +352,7 @@ def _verdict(report: Report) -> str:
 <div class="top"><p class="fleet">{_e(report.fleet)}{environment}</p>
 <h1>{_icon(icon)}{word}</h1>
 <p class="say">{say}</p></div>
-<div class="bar" aria-hidden="true">{bar}</div>
+<div class="bar" aria-hidden="true">{shares}</div>
 <dl class="counts">{boxes}</dl>
 </header>
 <dl class="facts">{"".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)}</dl>"""

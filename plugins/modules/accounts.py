@@ -121,7 +121,7 @@ def status_of(pid: str) -> dict[str, list[str]]:
         text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
-    return {key: value.split() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    return {key: value.split() for key, _colon, value in (line.partition(":") for line in text.splitlines())}
 
 
 def uids_of_ancestors() -> frozenset[int]:

@@ -10,7 +10,9 @@ import subprocess
 import time
 from pathlib import Path
 
+import pymongo
 import pytest
+import yaml
 
 from tests.support.ansible import ROOT, Lab, over_budget
 from tests.support.client import Answer, Edge, Load, key
@@ -65,18 +67,18 @@ def test_check_mode_on_converged_machines_predicts_nothing(fleet: Lab) -> None:
     assert run.changed == {}, run.output
 
 
-def test_a_limited_run_sees_the_whole_fleet(fleet: Lab) -> None:
-    run = fleet.run("site.yml", "--limit", "edge1", "--diff")
-    assert run.returncode == 0, run.output
-    assert set(run.stats) <= {"edge1", "localhost"}
-    assert run.changed == {}, "with --limit the upstreams of the other hosts are still known"
-
-
 def test_the_report_of_the_validation_is_there_and_all_passed(fleet: Lab) -> None:
     report = json.loads((ROOT / "reports" / "latest" / "report.json").read_text())
     results = report["results"]
     assert {"edge", "application", "mongodb"} <= {row["role"] for row in results}
     assert [row for row in results if row["status"] == "fail"] == []
+
+
+def test_a_limited_run_sees_the_whole_fleet(fleet: Lab) -> None:
+    run = fleet.run("site.yml", "--limit", "edge1", "--diff")
+    assert run.returncode == 0, run.output
+    assert set(run.stats) <= {"edge1", "localhost"}
+    assert run.changed == {}, "with --limit the upstreams of the other hosts are still known"
 
 
 def test_a_message_written_through_one_edge_is_read_through_the_other(edge: Edge) -> None:
@@ -89,12 +91,7 @@ def test_a_message_written_through_one_edge_is_read_through_the_other(edge: Edge
 
 def primary(fleet: Lab) -> str:
     """The host that is primary now, by what each member says of itself without a login (hello)."""
-    import pymongo
-
-    inventory = (fleet.inventory / "hosts.yml").read_text()
-    import yaml
-
-    hosts = yaml.safe_load(inventory)["all"]
+    hosts = yaml.safe_load((fleet.inventory / "hosts.yml").read_text())["all"]
     for name in hosts["children"]["mongodb"]["hosts"]:
         address = hosts["hosts"][name]["ansible_host"]
         with pymongo.MongoClient(

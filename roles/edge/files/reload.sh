@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 master=$(cat /run/nginx.pid) || exit 1
 old=" $(pgrep --delimiter ' ' --parent "$master" --full 'worker process$') "
 systemctl reload nginx.service || exit 1
