@@ -23,6 +23,7 @@ lab: setup ## Start the fleet, run site.yml on it, validate it, show where to lo
 	@$(BIN)/lab up --name $(LAB) $(HOSTS)
 	$(BIN)/lab playbook --name $(LAB) site.yml
 	$(BIN)/lab status --name $(LAB)
+	scripts/where_to_look.sh $(LAB)
 
 lab-status: setup ## Show the hosts of the lab
 	@$(BIN)/lab status --name $(LAB)
