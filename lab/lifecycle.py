@@ -23,7 +23,7 @@ from .mirror import MirrorTree
 from .parallel import side_by_side
 from .podman import LABEL_CHECKOUT, LABEL_LAB, Container, Podman
 from .runner import Runner
-from .state import CHECKOUT, Record, State, blocks_of_other_labs, cache_directory, in_turn, only_one, write
+from .state import CHECKOUT, Record, State, alone, blocks_of_other_labs, cache_directory, in_turn, only_one, together, write
 
 _PARALLEL = max(4, 2 * (os.cpu_count() or 2))
 
@@ -63,7 +63,7 @@ def up(lab: Lab, wanted: Sequence[str], fleet_file: Path | None, block: ipaddres
     chosen = fleet.select(wanted)
     lab.runner.require_root()
     state.create()
-    with only_one(state.directory / "lock", f"Another command is at work on the lab {state.name}."):
+    with only_one(state.directory / "lock", f"Another command is at work on the lab {state.name}."), together(_in_namespace()):
         begun = time.monotonic()
         requirements.install(lab.runner, console)
         archive = requirements.archive(lab.runner)
@@ -84,6 +84,11 @@ def up(lab: Lab, wanted: Sequence[str], fleet_file: Path | None, block: ipaddres
             raise LabError("The lab's mirror does not answer.", f"See why: lab logs --name {state.name} mirror.")
         console.say(f"The lab {state.name} is up: {len(chosen)} of {len(fleet.hosts)} hosts in {time.monotonic() - begun:.0f} s.")
         console.say(_where_to_look(lab, chosen))
+
+
+def _in_namespace() -> Path:
+    """The lock that every command holds, together with others, while it needs the namespace that all labs share."""
+    return cache_directory() / "locks" / "namespace"
 
 
 def _enter(lab: Lab) -> None:
@@ -264,12 +269,14 @@ def down(lab: Lab, purge: bool) -> None:
         lab.runner.require_root()
         state.create()
         with only_one(state.directory / "lock", f"Another command is at work on the lab {state.name}."):
-            _enter(lab)
-            with console.step(f"end the lab {state.name}") as step:
-                _end(lab)
-                with in_turn(cache_directory() / "locks" / "network", step.note):
-                    if not lab.podman.containers() and not lab.podman.networks():
-                        enclosure.remove(lab.runner)
+            with together(_in_namespace()):
+                _enter(lab)
+                with console.step(f"end the lab {state.name}"):
+                    _end(lab)
+            # Another command at work may be about to need the namespace; if it is a `down`, it removes it at its own end.
+            with alone(_in_namespace()) as free:
+                if free and enclosure.usable() and not lab.podman.containers() and not lab.podman.networks():
+                    enclosure.remove(lab.runner)
     if purge:
         for relative in _GENERATED:
             (state.inventory / relative).unlink(missing_ok=True)

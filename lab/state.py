@@ -158,3 +158,25 @@ def in_turn(path: Path, report: Callable[[str], None]) -> Iterator[None]:
             report("waiting for another lab that is at the same work")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def together(path: Path) -> Iterator[None]:
+    """Hold the lock at `path` beside others that hold it so; waits for one that holds it alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Hold the lock at `path` if nobody else does; tells whether it is held."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -16,6 +16,7 @@ from lab.errors import LabError
 from lab.fleet import Fleet, Host, Image
 from lab.machines import make_key
 from lab.runner import Runner
+from lab.state import alone, together
 
 BLOCK = ipaddress.IPv4Network("198.18.10.0/24")
 HOSTS = {
@@ -169,3 +170,11 @@ def test_a_second_command_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: P
         process.join()
     with state.only_one(tmp_path / "lock", "busy"):
         pass
+
+
+def test_the_namespace_goes_only_when_nobody_is_at_work_in_it(tmp_path: Path) -> None:
+    lock = tmp_path / "locks" / "namespace"
+    with together(lock), together(lock), alone(lock) as free:
+        assert not free
+    with alone(lock) as free:
+        assert free
