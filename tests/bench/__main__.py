@@ -14,6 +14,8 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 
+import yaml
+
 from tests.support.ansible import ROOT, Lab, Run
 
 BUDGET = 6
@@ -73,6 +75,7 @@ def main() -> None:
                 del os.environ["XDG_CACHE_HOME"]
         progress("lab up with a warm cache")
         warm = timed_up()
+        machines = yaml.safe_load((LAB.inventory / "hosts.yml").read_text())["all"]["hosts"]
         progress("site.yml on bare machines")
         first = ended_well(LAB.run("site.yml"), "site.yml")
         progress("site.yml on converged machines, three times")
@@ -90,7 +93,7 @@ def main() -> None:
     row("site.yml, converged (median of 3)", f"{median:.0f} s", f"{median / first.seconds:.2f} of the first run")
     row("controller CPU, converged", f"{statistics.median(run.cpu_seconds for run in again) / hosts:.1f} s/host")
     row("changed on converged hosts", str(sum(sum(run.changed.values()) for run in again)))
-    show_runs(again[0], {})
+    show_runs(again[0], {machine["ansible_host"]: name for name, machine in machines.items()})
 
 
 if __name__ == "__main__":
