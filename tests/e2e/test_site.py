@@ -21,12 +21,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 MODULE_RUN_BUDGET = 6
 # Each of ten runs is killed within so many seconds after the display named the phase: early in the first ones, late in the last.
+# A run that ended before its moment came (how fast depends on the machine) is followed by one that is killed in half the time.
 PLATFORM = "Know the platform of every host"
 KILLS = [
     *[([PLATFORM], 15.0)] * 2,
-    *[([PLATFORM, "certificates on all"], 12.0)] * 2,
-    *[([PLATFORM, "mongodb on mongodb"], 25.0)] * 3,
-    *[([PLATFORM, "application on api"], 15.0)] * 2,
+    *[([PLATFORM, "certificates on all"], 8.0)] * 2,
+    *[([PLATFORM, "mongodb on mongodb"], 12.0)] * 3,
+    *[([PLATFORM, "application on api"], 8.0)] * 2,
     ([PLATFORM, "edge on edge"], 5.0),
 ]
 
@@ -41,14 +42,16 @@ def test_check_mode_on_bare_machines(fleet: Lab) -> None:
 def test_a_controller_killed_ten_times_leaves_nothing_that_the_next_run_cannot_finish(fleet: Lab) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     moments = random.Random(seed)  # noqa: S311 - moments of a test, named in its messages so that a failure can be repeated
-    delays = [round(moments.uniform(0, longest), 1) for _, longest in KILLS]
-    story = f"seed {seed}, killed {delays} s after {[phases[-1] for phases, _ in KILLS]}"
-    killed = 0
-    for (phases, _), delay in zip(KILLS, delays, strict=True):
-        ended = fleet.run_and_kill("site.yml", phases, delay)
-        assert ended in (None, 0), f"a run failed on the wreck of the one before: {story}"
-        killed += ended is None
-    assert killed == len(KILLS), f"only {killed} runs were still under way when they were to be killed: {story}"
+    story = [f"seed {seed}"]
+    for phases, longest in KILLS:
+        window, ended = longest, 0
+        while ended == 0:
+            assert window > longest / 64, f"no run could be caught: {story}"
+            delay = moments.uniform(0, window)
+            ended = fleet.run_and_kill("site.yml", phases, delay)
+            story.append(f"{phases[-1]} + {delay:.1f} s: {'killed' if ended is None else f'ended with {ended}'}")
+            window /= 2
+        assert ended is None, f"a run failed on the wreck of the one before: {story}"
     final = fleet.run("site.yml")
     assert final.returncode == 0, f"{story}\n{final.output}"
 

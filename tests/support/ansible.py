@@ -109,17 +109,22 @@ class Lab:
             start_new_session=True,
         )
         assert process.stdout is not None
-        awaited = list(phases)
+        awaited, lines = list(phases), []
         for line in process.stdout:
+            lines.append(line)
             if awaited and awaited[0] in line:
                 awaited.pop(0)
             if not awaited:
                 break
         # What it goes on to print is read, so that it never waits for a reader.
-        reader = threading.Thread(target=process.stdout.read, daemon=True)
+        reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
         reader.start()
         try:
-            return process.wait(timeout=delay)
+            ended = process.wait(timeout=delay)
+            reader.join()
+            if ended != 0:
+                print("".join(lines))
+            return ended
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
