@@ -30,6 +30,15 @@ options:
       - Until the cluster has its first user this has to be a loopback name or address, because the server opens itself to nobody else.
     type: str
     default: localhost
+  login_addresses:
+    description:
+      - Addresses of members, each C(host) or C(host:port), tried in order instead of O(login_host); the first member that answers is the
+        way in.
+      - For a place where the names that the set itself uses do not resolve, such as a controller outside of the cluster's network. Each
+        address is asked which member it is, and the primary is reached by the address that says so.
+    type: list
+    elements: str
+    default: []
   login_port:
     description:
       - The port of O(login_host).

@@ -18,6 +18,8 @@ starting or syncing), ``login_failed`` (users exist and our login is refused), `
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,6 +49,7 @@ LOGIN_ARGUMENTS: dict[str, dict[str, Any]] = {
     "login_password": {"type": "str", "no_log": True},
     "login_database": {"type": "str", "default": "admin"},
     "login_host": {"type": "str", "default": "localhost"},
+    "login_addresses": {"type": "list", "elements": "str", "default": []},
     "login_port": {"type": "int", "default": 27017},
     "ssl": {"type": "bool", "default": False, "aliases": ["tls"]},
     "ssl_cert_reqs": {"type": "str", "default": "CERT_REQUIRED", "choices": ["CERT_NONE", "CERT_REQUIRED"]},
@@ -79,6 +82,7 @@ class Login:
     tls: Mapping[str, Any]
     mechanism: str | None
     timeout: int
+    addresses: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -106,6 +110,7 @@ class Login:
             tls=_tls_options(params),
             mechanism=params["auth_mechanism"],
             timeout=params["timeout"],
+            addresses=tuple(canonical_host(address) for address in params.get("login_addresses") or ()),
         )
 
 
@@ -216,7 +221,8 @@ class Cluster:
             raise MongodbError("no_driver", "The Python package pymongo (Debian: python3-pymongo) is missing where the module runs.")
         self.options = options
         self._links: list[Link] = []
-        self.entry = self._link(options.host, login=False)
+        self._addresses: dict[str, str] = {}
+        self.entry = self._way_in() if options.addresses else self._link(options.host, login=False)
         self.member = self.entry
         self.hello: dict[str, Any] = {}
         self.state = ""
@@ -272,11 +278,27 @@ class Cluster:
                     "not_primary",
                     f"The set has no users yet and {host} is primary: run this there, through localhost, to create the first.",
                 )
-            if host is not None:
-                return self._own_or_new(canonical_host(host))
+            address = self.address_of(canonical_host(host)) if host is not None else None
+            if address is not None:
+                return self._own_or_new(address)
+            if time.monotonic() > deadline and host is not None:
+                raise MongodbError("unknown_host", f"{host} is primary, and none of login_addresses answers as it: add its address.")
             if time.monotonic() > deadline:
                 raise MongodbError("no_primary", f"{self.entry.host}: the set has had no primary for {self.options.timeout} s.")
             time.sleep(POLL_SECONDS)
+
+    def address_of(self, host: str) -> str | None:
+        """Return where a member is reached from here: its own name, or the one of ``login_addresses`` that says it is this member.
+
+        ``host`` is canonical. None when no address answers as it.
+        """
+        if not self.options.addresses:
+            return host
+        if host not in self._addresses:
+            for address in self.options.addresses:
+                with contextlib.suppress(MongodbError):
+                    self._greet(address)
+        return self._addresses.get(host)
 
     def can_log_in(self, user: str, password: str, database: str) -> bool:
         """Tell by one attempt whether a user has a password."""
@@ -296,6 +318,43 @@ class Cluster:
         """Return what a server outside the set says to ``hello``, without login."""
         link = self._link(host, login=False)
         return link.command("hello")
+
+    def _way_in(self) -> Link:
+        """Return a connection to the first of ``login_addresses`` that is a member with data, else to the first that answers."""
+        found: list[Link] = []
+        silent: list[MongodbError] = []
+        for address in self.options.addresses:
+            try:
+                link, hello = self._greet(address)
+            except MongodbError as error:
+                if error.code not in ("not_running", "unknown_host", "connection_lost"):
+                    raise
+                silent.append(error)
+                continue
+            if hello.get("isWritablePrimary") or hello.get("secondary"):
+                return link
+            found.append(link)
+        if not found:
+            raise MongodbError(silent[0].code, " ".join(error.message for error in silent))
+        return found[0]
+
+    def _greet(self, address: str) -> tuple[Link, dict[str, Any]]:
+        """Ask the server at an address who it is, and remember under which name the set knows it.
+
+        A closed port is found out without the driver, which would wait for it to open.
+        """
+        host, _colon, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=min(self.options.timeout, 5)).close()
+        except socket.gaierror:
+            raise MongodbError("unknown_host", f"{address}: the name does not resolve.") from None
+        except OSError as error:
+            raise MongodbError("not_running", f"{address}: nothing answers there ({error.strerror or error}).") from None
+        link = self._link(address, login=False)
+        hello = link.command("hello")
+        if hello.get("me"):
+            self._addresses[canonical_host(str(hello["me"]))] = address
+        return link, hello
 
     def _link(self, host: str, *, login: bool) -> Link:
         link = Link(self.options, host, login=login)
@@ -337,7 +396,7 @@ class Cluster:
         """Log in at the entry server, else at the primary; return False when there is no user yet that one could log in as."""
         hosts = [self.entry.host]
         if self.hello.get("primary") and not self.hello.get("isWritablePrimary"):
-            hosts.append(canonical_host(str(self.hello["primary"])))
+            hosts += [address for address in [self.address_of(canonical_host(str(self.hello["primary"])))] if address is not None]
         for host in hosts if self.options.user else []:
             link = self._link(host, login=True)
             try:
