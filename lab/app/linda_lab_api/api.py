@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket
 from . import __version__
 from .metrics import Metrics
 from .middleware import Misbehave, Observe
-from .settings import Settings
+from .settings import Settings, pool_of
 from .store import KeyReusedError, Store
 
 logger = logging.getLogger("linda_lab_api")
@@ -36,7 +36,7 @@ class Api:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.metrics = Metrics(__version__, settings.pool_min, settings.pool_max)
+        self.metrics = Metrics(__version__, *pool_of(settings.mongodb_uri))
         self.store: Store | None = None
         self.identity = {"version": __version__, "host": settings.name, "pid": os.getpid()}
 

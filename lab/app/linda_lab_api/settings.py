@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 
 class SettingsError(Exception):
@@ -21,8 +22,6 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     name: str = socket.gethostname()
-    pool_min: int = 10
-    pool_max: int = 100
     timeout: float = 30.0
     ready_timeout: float = 3.0
     shutdown_deadline: int = 20
@@ -37,8 +36,6 @@ class Settings:
 
 _LIMITS = {
     "port": (0, 65535),
-    "pool_min": (0, 10_000),
-    "pool_max": (1, 10_000),
     "timeout": (0.1, 3600),
     "ready_timeout": (0.1, 60),
     "shutdown_deadline": (1, 3600),
@@ -60,8 +57,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     if left:
         raise SettingsError(f"Unknown settings: {', '.join(f'LINDA_API_{name}' for name in sorted(left))}.")
     settings = Settings(**values)
-    if settings.pool_min > settings.pool_max:
-        raise SettingsError(f"LINDA_API_POOL_MIN = {settings.pool_min} is above LINDA_API_POOL_MAX = {settings.pool_max}.")
+    pool_of(settings.mongodb_uri)
     if settings.log_level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise SettingsError(f"LINDA_API_LOG_LEVEL = {settings.log_level!r} is none of DEBUG, INFO, WARNING, ERROR.")
     return settings
@@ -80,6 +76,17 @@ def _value(name: str, kind: object, text: str) -> str | int | float | bool:
     if not re.fullmatch(pattern, text, re.ASCII) or not low <= float(text) <= high:
         raise SettingsError(f"{label} is not a {wanted} from {low} to {high}.")
     return int(text) if kind is int else float(text)
+
+
+def pool_of(uri: str) -> tuple[int, int]:
+    """Connections to each MongoDB member, at least and at most, as the URI has them; 10 and 100 where it says nothing."""
+    options = {name.lower(): value for name, value in parse_qsl(uri.partition("?")[2])}
+    low, high = options.get("minpoolsize", "10"), options.get("maxpoolsize", "100")
+    if not (low.isdecimal() and high.isdecimal() and int(low) <= int(high)):
+        raise SettingsError(
+            f"The MongoDB URI has minPoolSize = {low!r} and maxPoolSize = {high!r}: two numbers, the first not above the second."
+        )
+    return int(low), int(high)
 
 
 def _uri(uri: str, path: str) -> str:

@@ -12,7 +12,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from .metrics import Metrics, PoolListener
-from .settings import Settings
+from .settings import Settings, pool_of
 
 
 class KeyReusedError(Exception):
@@ -24,16 +24,12 @@ class Store:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
-        milliseconds = int(settings.timeout * 1000)
+        pool_min, pool_max = pool_of(settings.mongodb_uri)
         self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
             settings.mongodb_uri,
             appname=f"linda-lab-api@{settings.name}"[:128],
-            minPoolSize=settings.pool_min,
-            maxPoolSize=settings.pool_max,
-            serverSelectionTimeoutMS=milliseconds,
-            connectTimeoutMS=milliseconds,
-            socketTimeoutMS=milliseconds,
-            waitQueueTimeoutMS=milliseconds,
+            minPoolSize=pool_min,
+            maxPoolSize=pool_max,
             tz_aware=True,
             event_listeners=[PoolListener(metrics)],
         )

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.app.linda_lab_api import tracing
-from lab.app.linda_lab_api.settings import SettingsError, read
+from lab.app.linda_lab_api.settings import SettingsError, pool_of, read
 
 URI = {"LINDA_API_MONGODB_URI": "mongodb://127.0.0.1/"}
 
 
 def test_defaults() -> None:
     settings = read(URI)
-    assert (settings.pool_min, settings.pool_max, settings.timeout) == (10, 100, 30)
+    assert (pool_of(settings.mongodb_uri), settings.timeout) == ((10, 100), 30)
     assert (settings.drill_error_ratio, settings.drill_latency, settings.drill_refuse_start) == (0, 0, False)
     assert (settings.drill_slow_start, settings.drill_memory_growth) == (0, 0)
 
@@ -40,14 +40,23 @@ def test_uri_comes_from_a_file(tmp_path: Path) -> None:
     assert read({"LINDA_API_MONGODB_URI_FILE": str(tmp_path / "uri")}).mongodb_uri == "mongodb://user:secret@mongo1/"
 
 
+def test_the_pool_is_the_uris() -> None:
+    assert pool_of("mongodb://u:p%3F@a,b/linda?replicaSet=rs&minPoolSize=3&maxpoolsize=7") == (3, 7)
+
+
+@pytest.mark.parametrize("query", ["minPoolSize=-1", "minPoolSize=200", "maxPoolSize=many"])
+def test_a_wrong_pool_is_refused(query: str) -> None:
+    with pytest.raises(SettingsError, match="PoolSize"):
+        read({"LINDA_API_MONGODB_URI": f"mongodb://127.0.0.1/?{query}"})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("PORT", "99999"),
         ("PORT", "80.5"),
         ("PORT", ""),
-        ("POOL_MIN", "-1"),
-        ("POOL_MIN", "200"),
+        ("POOL_MIN", "5"),
         ("TIMEOUT", "0"),
         ("TIMEOUT", "nan"),
         ("SHUTDOWN_DEADLINE", "0"),
