@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_keyfile import is_keyfile
+
 TRUE_WORDS = frozenset({"y", "yes", "on", "1", "true", "t"})
 FALSE_WORDS = frozenset({"n", "no", "off", "0", "false", "f"})
 
@@ -208,9 +210,7 @@ FORMATS: dict[str, Format] = {
     ),
     "ipv4": Format("an IPv4 address", "Write an address such as 192.0.2.10", lambda value: is_address(value) and ":" not in str(value)),
     "ipv6": Format("an IPv6 address", "Write an address such as 2001:db8::10", lambda value: is_address(value) and ":" in str(value)),
-    "keyfile": Format(
-        "the content of a MongoDB key file", "Make one with: openssl rand -base64 756", _text(r"\s*([A-Za-z0-9+/=]\s*){6,1024}")
-    ),
+    "keyfile": Format("the content of a MongoDB key file", "Make one with: openssl rand -base64 756", is_keyfile),
     "network": Format(
         "an address or a network",
         "Write an address such as 192.0.2.10, or a network by its first address and prefix length, such as 192.0.2.0/24",

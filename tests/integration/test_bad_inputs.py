@@ -64,7 +64,7 @@ class Case:
 
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1hcmlhTWFyaWFNYXJpYU1hcmlhTWFyaWFNYXJpYU1h maria@example.com"
-KEYFILE = "abcdefgh" * 16
+KEYFILE = base64.b64encode(hashlib.shake_256(b"a key file of no cluster").digest(99)).decode()
 MEMBERS = [{"host": f"mongo{number}.example.com:27017"} for number in (1, 2, 3)]
 
 
@@ -255,6 +255,21 @@ CASES = [
         "keyfile",
         {"mongodb_keyfile": SECRET + "!"},
         ("mongodb_keyfile = (secret, not shown) is not the content of a MongoDB key file.",),
+    ),
+    Case(
+        "mongodb", "keyfile-repeats", {"mongodb_keyfile": "abcdefgh" * 16}, ("mongodb_keyfile = (secret, not shown) is weak: it repeats",)
+    ),
+    Case(
+        "mongodb",
+        "keyfile-short",
+        {"mongodb_keyfile": KEYFILE[:40]},
+        ("mongodb_keyfile = (secret, not shown) is weak: it has 40 characters",),
+    ),
+    Case(
+        "mongodb",
+        "keyfile-second",
+        {"mongodb_keyfile": f"- {KEYFILE}\n- {SECRET * 6}\n"},
+        ("mongodb_keyfile = (secret, not shown) is weak: it repeats itself (key 2 of 2). Make one with: openssl rand -base64 756",),
     ),
     Case(
         "mongodb",
