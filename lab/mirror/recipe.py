@@ -18,6 +18,7 @@ BUILDERS = Path(__file__).resolve().parent / "builders"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SUITE = re.compile(r"[a-z0-9][a-z0-9.+-]*(/[a-z0-9][a-z0-9.+-]*)*")
+_PACKAGE = re.compile(r"(?P<package>[a-z0-9][a-z0-9.+-]+)=(?P<version>[A-Za-z0-9.+:~-]+)")
 _REQUIREMENT = re.compile(r"(?P<project>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.+!-]+)")
 
 
@@ -55,7 +56,21 @@ class Requirements:
         return self.text
 
 
-Source = Wheel | Requirements
+@dataclass(frozen=True)
+class DebianPackage:
+    """One package of Debian, for amd64: name, exact version, SHA-256, and the release (`bullseye`) whose archive still has it."""
+
+    package: str
+    version: str
+    sha256: str
+    suite: str
+
+    @property
+    def key(self) -> str:
+        return self.sha256
+
+
+Source = Wheel | Requirements | DebianPackage
 
 
 @dataclass(frozen=True)
@@ -151,7 +166,11 @@ def _epoch(name: str, value: date | datetime) -> int:
 def _source(name: str, directory: Path, entry: Any) -> Source:
     if not isinstance(entry, dict):
         raise MirrorError(f"Recipe {name}: sources: {entry!r} is not a mapping.")
-    known = {"wheel": {"wheel", "sha256", "platform"}, "requirements": {"requirements", "python_version", "platforms"}}
+    known = {
+        "wheel": {"wheel", "sha256", "platform"},
+        "requirements": {"requirements", "python_version", "platforms"},
+        "debian": {"debian", "sha256", "suite"},
+    }
     for kind, keys in known.items():
         if kind in entry and set(entry) - keys:
             raise MirrorError(f"Recipe {name}: sources: {kind}: unknown field {', '.join(sorted(set(entry) - keys))}.")
@@ -159,8 +178,7 @@ def _source(name: str, directory: Path, entry: Any) -> Source:
         match = _REQUIREMENT.fullmatch(str(entry["wheel"]))
         if match is None:
             raise MirrorError(f"Recipe {name}: sources: wheel = {entry['wheel']!r} is not of the form project==version.")
-        if not _SHA256.fullmatch(str(entry.get("sha256", ""))):
-            raise MirrorError(f"Recipe {name}: sources: {entry['wheel']}: sha256 must be 64 hexadecimal digits.")
+        _check_sha256(name, entry["wheel"], entry)
         return Wheel(match["project"], match["version"], entry["sha256"], str(entry.get("platform", "any")))
     if "requirements" in entry:
         path = (directory / str(entry["requirements"])).resolve()
@@ -174,7 +192,22 @@ def _source(name: str, directory: Path, entry: Any) -> Source:
         if not isinstance(platforms, list) or not platforms or not all(isinstance(platform, str) for platform in platforms):
             raise MirrorError(f"Recipe {name}: sources: platforms = {platforms!r} must be a list of platform tags.")
         return Requirements(path.stem, text, python_version, tuple(platforms))
-    raise MirrorError(f"Recipe {name}: sources: {entry!r} has neither `wheel` nor `requirements`.")
+    if "debian" in entry:
+        match = _PACKAGE.fullmatch(str(entry["debian"]))
+        if match is None:
+            raise MirrorError(f"Recipe {name}: sources: debian = {entry['debian']!r} is not of the form package=version.")
+        if not re.fullmatch(r"[a-z]+", str(entry.get("suite", ""))):
+            raise MirrorError(
+                f"Recipe {name}: sources: {entry['debian']}: suite = {entry.get('suite')!r} must be a release such as bullseye."
+            )
+        _check_sha256(name, entry["debian"], entry)
+        return DebianPackage(match["package"], match["version"], entry["sha256"], entry["suite"])
+    raise MirrorError(f"Recipe {name}: sources: {entry!r} has neither `wheel` nor `requirements` nor `debian`.")
+
+
+def _check_sha256(name: str, what: str, entry: Mapping[str, Any]) -> None:
+    if not _SHA256.fullmatch(str(entry.get("sha256", ""))):
+        raise MirrorError(f"Recipe {name}: sources: {what}: sha256 must be 64 hexadecimal digits.")
 
 
 def _publication(name: str, entry: dict[str, Any]) -> Publication:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lab.mirror import MirrorError, available, repository
 from lab.mirror.builders import deb, wheelhouse
-from lab.mirror.recipe import RECIPES, Requirements, Wheel, digest, load
+from lab.mirror.recipe import RECIPES, DebianPackage, Requirements, Wheel, digest, load
 from lab.mirror.repository import Suite
 
 GOOD = """---
@@ -40,7 +40,7 @@ def test_shipped_recipes_load(name: str) -> None:
 
 
 def test_shipped_recipes_are_the_ones_the_lab_needs() -> None:
-    assert {"mongodb-6.0.5", "linda-lab-api"} <= set(available())
+    assert {"mongodb-6.0.5", "mongodb-6.0.27", "mongodb-5.0.4", "linda-lab-api"} <= set(available())
 
 
 def test_fields_of_a_recipe(tmp_path: Path) -> None:
@@ -54,6 +54,20 @@ def test_fields_of_a_recipe(tmp_path: Path) -> None:
     assert recipe.options == {"package": {"control": {"Package": "example"}}}
 
 
+def test_a_package_of_an_older_debian_is_a_source(tmp_path: Path) -> None:
+    entry = f"  - {{debian: libold1=1.0~rc1-2+deb11u1, suite: bullseye, sha256: {'cd' * 32}}}\n"
+    write(tmp_path, text=GOOD.replace("sources:\n", "sources:\n" + entry))
+    assert DebianPackage("libold1", "1.0~rc1-2+deb11u1", "cd" * 32, "bullseye") in load("example-1", tmp_path).sources
+    for old, new, words in [
+        ("libold1=", "libold1 ", "package=version"),
+        ("bullseye", "../sid", "must be a release"),
+        ("cdcd", "zz", "sha256 must be 64"),
+    ]:
+        write(tmp_path, text=GOOD.replace("sources:\n", "sources:\n" + entry.replace(old, new, 1)))
+        with pytest.raises(MirrorError, match=words):
+            load("example-1", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -65,7 +79,7 @@ def test_fields_of_a_recipe(tmp_path: Path) -> None:
         ("builder: deb", "builder: ../deb", "no builder"),
         ("example==1.0", "example>=1.0", "project==version"),
         ('sha256: "abab', 'sha256: "zz', "sha256 must be 64"),
-        ("wheel: example", "whele: example", "neither `wheel` nor `requirements`"),
+        ("wheel: example", "whele: example", "neither `wheel` nor `requirements` nor `debian`"),
         ("{wheel: example==1.0, ", "{wheel: example==1.0, url: x, ", "unknown field url"),
         ("bookworm/example/1", "../etc", "must be a list of suites"),
         ("suites: [bookworm/example/1, trixie/example/1], ", "", "must be a list of suites"),

@@ -8,6 +8,7 @@ Options in recipe.yml:
   package.conffiles  configuration files that dpkg treats as the administrator's
   package.keep       paths in the package that the controller wants as well (copied to files/)
 `files/` of the recipe is the tree of further files; `debian/` holds maintainer scripts and is copied into the control archive.
+Packages of Debian among the sources are published beside the built one, as they are.
 """
 
 import os
@@ -30,10 +31,14 @@ def build(context: Context) -> None:
     """Write `packages/<name>_<version>_<architecture>.deb` into the output."""
     recipe, options = context.recipe, context.recipe.options["package"]
     unpacked, root = context.work / "sources", context.work / "root"
-    for directory in context.sources:
-        for wheel in directory.iterdir():
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(unpacked)
+    packages = context.output / "packages"
+    packages.mkdir()
+    for source in (path for directory in context.sources for path in directory.iterdir()):
+        if source.suffix == ".deb":
+            shutil.copyfile(source, packages / source.name)
+            continue
+        with zipfile.ZipFile(source) as archive:
+            archive.extractall(unpacked)
     for entry in options.get("install", []):
         _place(unpacked / entry["from"], root / entry["to"], int(entry.get("mode", "0644"), 8))
     for relative, path in recipe.inputs.items():
@@ -51,8 +56,6 @@ def build(context: Context) -> None:
     _settle(root, recipe.epoch)
 
     context.report("packaging")
-    packages = context.output / "packages"
-    packages.mkdir()
     name = f"{control['Package']}_{recipe.version}_{control['Architecture']}.deb"
     argv = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--threads-max=1", "--build", str(root), str(packages / name)]
     run(argv, environment={"SOURCE_DATE_EPOCH": str(recipe.epoch)}, purpose=f"build the package {name}")
