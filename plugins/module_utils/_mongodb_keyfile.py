@@ -9,6 +9,7 @@ a rotation without an interruption rests on. Blanks and line breaks inside a key
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 from collections import Counter
@@ -95,4 +96,4 @@ def _period(key: str) -> int:
 
 def _steps(key: str) -> float:
     """Return which part of the letters is the same as, or the neighbour of, the one before."""
-    return sum(abs(ord(one) - ord(other)) <= 1 for one, other in zip(key, key[1:], strict=False)) / (len(key) - 1)
+    return sum(abs(ord(one) - ord(other)) <= 1 for one, other in itertools.pairwise(key)) / (len(key) - 1)
