@@ -103,13 +103,13 @@ def replace_if_changed(podman: Podman, state: State, role: str, spec: str, argum
 
 def wait_until_ready(podman: Podman, state: State, host: Host, block: ipaddress.IPv4Network, deadline: float) -> str:
     """Wait until the machine admits its account over SSH and systemd has finished starting; return systemd's verdict with failed units."""
-    where, look = address(block, host.number), time.monotonic() + 10
+    where, look, ended = address(block, host.number), time.monotonic() + 10, 0
     while time.monotonic() < deadline:
         if not _port_open(where, 22):
             time.sleep(0.2)
             if time.monotonic() > look:
                 look = time.monotonic() + 10
-                _refuse_dead(podman, state, host)
+                ended += _start_if_dead(podman, state, host, last_time=ended > 0)
             continue
         remote = _REMOTE.format(mirror=address(block, MIRROR_NUMBER))
         done = podman.runner.run(
@@ -144,12 +144,18 @@ systemctl --failed --plain --no-legend | cut -d' ' -f1
 """
 
 
-def _refuse_dead(podman: Podman, state: State, host: Host) -> None:
-    """Raise LabError with the container's last words if it has ended."""
+def _start_if_dead(podman: Podman, state: State, host: Host, *, last_time: bool) -> bool:
+    """Start a machine that has ended while it was starting, and return whether it had; raise LabError with its last words the last time.
+
+    Once is no fault of the machine: after a crash of everything, podman's clearing up of a container's last life can end its next one.
+    """
     name = container_name(state, host.name)
-    if not any(container.name == name and container.alive for container in podman.containers(state.name)):
+    if any(container.name == name and container.alive for container in podman.containers(state.name)):
+        return False
+    if last_time or podman.call("start", name, purpose=f"start {host.name} again", check=False).code != 0:
         words = podman.call("logs", "--tail=20", name, purpose="read the container's log", check=False)
         raise LabError(f"{host.name} ended while it was starting.", details=words.out + words.err)
+    return True
 
 
 def _port_open(host: str, port: int) -> bool:

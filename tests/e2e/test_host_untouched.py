@@ -198,6 +198,23 @@ def test_going_on_after_everything_ended_at_once(bench: Bench) -> None:
     assert bench.look().since(before) == {}
 
 
+def test_a_machine_that_ends_while_it_starts_is_started_again(bench: Bench) -> None:
+    bench.cli("up", "edge1")
+    bench.cli("down")
+    process = bench.start("up", "edge1")
+    deadline = time.monotonic() + 60
+    while not (keepers := _processes_with("conmon", str(bench.store), "untouched-edge1")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    while subprocess.run(["pkill", "--signal", "KILL", "--parent", str(keepers[0]), "--exact", "sh|systemd"], check=False).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert bench.shell("edge1", "systemctl is-active ssh") == "active"
+
+
 def test_an_interrupted_image_build_leaves_nothing_running(bench: Bench, tmp_path: Path) -> None:
     fleet = yaml.safe_load((ROOT / "lab" / "fleet.yml").read_text(encoding="utf-8"))
     fleet["images"]["debian13"]["packages"] = [*fleet["images"]["debian13"]["packages"], "less"]
