@@ -277,6 +277,26 @@ CASES = [
         {"mongodb_admin_password": SECRET},
         ("mongodb_admin_password = (secret, not shown) is not a secret of at least 16",),
     ),
+    *(
+        Case("mongodb", f"volume-{name}", {"mongodb_encryption": encryption}, ("mongodb_encryption", *says))
+        for name, encryption, says in [
+            ("type", {"type": "bitlocker"}, ('.type = "bitlocker"', "none, auto, luks")),
+            ("no-type", {"device": "/dev/vdb", "key_file": "/etc/k"}, (".type is not set",)),
+            ("no-key", {"type": "auto", "device": "/dev/vdb"}, ("Say where the key comes from",)),
+            (
+                "two-keys",
+                {"type": "auto", "device": "/dev/vdb", "key_file": "/k", "key_command": ["/v"]},
+                ("the key comes from one place",),
+            ),
+            ("command", {"type": "auto", "device": "/dev/vdb", "key_command": ["vault"]}, ("does not begin with the absolute path",)),
+            ("inside", {"type": "luks", "device": "/dev/vdb", "key_file": "/var/lib/mongodb/k"}, ("lies on the volume that it opens",)),
+            ("no-device", {"type": "luks", "key_file": "/etc/k"}, ("Give either device",)),
+            ("file", {"type": "luks", "device": "/srv/x.img", "key_file": "/etc/k"}, ("a file is given as image",)),
+            ("small", {"type": "auto", "image": "/srv/x.img", "image_size_mb": 8, "key_file": "/etc/k"}, ("from 64 up",)),
+            ("xfs", {"type": "auto", "device": "/dev/vdb", "filesystem": "xfs", "key_file": "/etc/k"}, ("needs type luks",)),
+            ("typo", {"type": "auto", "device": "/dev/vdb", "key_flie": "/etc/k"}, ("Did you mean key_file?",)),
+        ]
+    ),
     Case("mongodb", "port", {"mongodb_port": 70000}, (f"mongodb_port = 70000 is not a port (1..65535). {PORT}",)),
     Case(
         "mongodb",
