@@ -15,6 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.linda.ops.plugins.module_utils._checks_net import CheckFailed, Deadline, Outcome
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _SCRATCH = "linda_check_"
 _STALE = 3600
+# The server truncates in pieces of about a hundredth of the size, so that a full oplog is never quite at its size.
+_FULL = 0.9
 _GOOD_STATES = ("PRIMARY", "SECONDARY", "ARBITER")
 _AUTHENTICATION_FAILED, _UNAUTHORIZED, _NO_REPLICATION, _NOT_INITIATED = 18, 13, 76, 94
 
@@ -40,7 +43,10 @@ def probe_mongodb(check: MongodbCheck, deadline: Deadline, secrets: Mapping[str,
         with _authority(check) as ca_file:
             with _client(check, asked, ca_file, deadline, secrets) as client:
                 status = client.admin.command("replSetGetStatus")
+                window = _oplog(client) if check.oplog_window_hours > 0 else None
             seen = judge(check, status)
+            if window is not None:
+                seen += f"; {judge_oplog(check.oplog_window_hours, window)}"
             if check.write_database is not None:
                 primary = primary_address(check, status, asked)
                 with _client(check, primary, ca_file, deadline, secrets) as client:
@@ -137,6 +143,39 @@ def judge(check: MongodbCheck, status: Mapping[str, Any]) -> str:
 
 def _seconds(later: datetime.datetime, earlier: datetime.datetime) -> float:
     return max(0.0, (later - earlier).total_seconds())
+
+
+@dataclass(frozen=True)
+class OplogWindow:
+    """What the member's oplog reaches back: hours between its first and its last entry, and how much of its size is in use (0..1)."""
+
+    hours: float
+    used: float
+
+
+def _oplog(client: MongoClient[dict[str, Any]]) -> OplogWindow:
+    """Measure the oplog of the member that is asked; needs no more than clusterMonitor."""
+    times = client.admin.command("serverStatus", oplog=1, repl=0, metrics=0, locks=0)["oplog"]
+    sizes = client.local.command("collStats", "oplog.rs")
+    hours = (times["latestOptime"].time - times["earliestOptime"].time) / 3600
+    return OplogWindow(hours, sizes["size"] / sizes["maxSize"])
+
+
+def judge_oplog(minimum: float, window: OplogWindow) -> str:
+    """Compare the oplog's window with what is asked; returns evidence, raises CheckFailed.
+
+    An oplog that is not full yet has lost nothing, so what counts then is how many hours it will hold when it goes on filling at its
+    average rate. In its first hour it says nothing: what was loaded into a new set does not come again.
+    """
+    seen = f"oplog of {window.hours:.1f} h, {window.used:.0%} full"
+    if window.hours >= minimum:
+        return seen
+    if window.used >= _FULL:
+        raise CheckFailed(f"the oplog reaches back {window.hours:.1f} h, less than {minimum:g} h", seen)
+    expected = window.hours / max(window.used, 1e-9)
+    if window.hours >= 1 and expected < minimum:
+        raise CheckFailed(f"the oplog will reach back about {expected:.1f} h once it is full, less than {minimum:g} h", seen)
+    return seen
 
 
 def primary_address(check: MongodbCheck, status: Mapping[str, Any], asked: str) -> str:

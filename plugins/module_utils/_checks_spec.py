@@ -134,6 +134,7 @@ class MongodbCheck(Check):
     replica_set: str | None
     members: tuple[MongodbMember, ...]
     max_lag: float
+    oplog_window_hours: float
     write_database: str | None
     username: str | None
     password_variable: str | None
@@ -351,6 +352,7 @@ def _mongodb(reader: Reader, common: _Common) -> Check:
         replica_set=reader.optional_text("replica_set"),
         members=_members(reader),
         max_lag=reader.number("max_lag", default=10, low=0, high=86400),
+        oplog_window_hours=reader.number("oplog_window_hours", default=0, low=0, high=8760),
         write_database=reader.optional_text(
             "write_database", pattern=r"(?!(admin|local|config)$)[A-Za-z0-9_-]{1,60}", wording="the name of a database for scratch data"
         ),

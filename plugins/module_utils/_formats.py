@@ -9,6 +9,7 @@ import binascii
 import difflib
 import ipaddress
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -218,6 +219,7 @@ FORMATS: dict[str, Format] = {
     ),
     "nonempty": Format("filled in", "Write at least one element or character", _nonempty, "is empty"),
     "nonnegative": Format("zero or a positive whole number", "Write a whole number from 0 up", _whole_from(0)),
+    "nonnegative_number": Format("zero or a positive number", "Write a number from 0 up", _number_between(0, sys.float_info.max)),
     "octal_mode": Format("a file mode", 'Write the octal digits in quotes, such as "0640"', _text(r"0?[0-7]{3,4}")),
     "one_line": Format(
         "one line of text",

@@ -183,6 +183,17 @@ def test_lag(bench: Bench) -> None:
             secondary.admin.command("fsyncUnlock")
 
 
+def test_the_oplog_reaches_back_far_enough_until_it_does_not(bench: Bench) -> None:
+    assert "; oplog of 0.0 h, " in passes(bench, {"oplog_window_hours": 24, "max_lag": 60}).evidence
+    with bench.servers[0].client("admin") as client:
+        for _number in range(8):
+            client.linda.filler.insert_many([{"filling": "x" * 1_000_000} for _one in range(8)])
+        client.linda.filler.drop()
+    reason = fails("the oplog reaches back 0.0 h, less than 24 h", bench, {"oplog_window_hours": 24, "max_lag": 60}).reason
+    assert "lag" not in reason
+    passes(bench, {"max_lag": 60})
+
+
 @pytest.fixture(scope="module")
 def debians_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A path with nothing but the pymongo of this Debian release."""

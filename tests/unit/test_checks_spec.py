@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from ansible_collections.linda.ops.plugins.module_utils._checks_engine import Result, result_of
 from ansible_collections.linda.ops.plugins.module_utils._checks_host import judge_unit
-from ansible_collections.linda.ops.plugins.module_utils._checks_mongodb import judge, primary_address, stale
+from ansible_collections.linda.ops.plugins.module_utils._checks_mongodb import OplogWindow, judge, judge_oplog, primary_address, stale
 from ansible_collections.linda.ops.plugins.module_utils._checks_net import CheckFailed, masked, shortened
 from ansible_collections.linda.ops.plugins.module_utils._checks_spec import (
     TYPES,
@@ -99,7 +99,8 @@ WRONG: list[tuple[str, str, object]] = [
     *(("mongodb", field, value) for field, value in (
         ("port", 0), ("replica_set", ""), ("members", "mongo1:27017"), ("members", ["mongo1"]), ("members", [{"address": "x:1"}]),
         ("members", ["a:1", "a:1"]), ("members", [{"host": "a:1", "address": "b"}]), ("members", [{"host": "a:1", "adress": "b:1"}]),
-        ("max_lag", -1), ("max_lag", "10"), ("write_database", "admin"), ("write_database", "local"), ("write_database", "a.b"),
+        ("max_lag", -1), ("max_lag", "10"), ("oplog_window_hours", -1), ("oplog_window_hours", "24"),
+        ("write_database", "admin"), ("write_database", "local"), ("write_database", "a.b"),
         ("username", "monitor"), ("password_variable", "word"), ("auth_source", 1), ("tls", "true"), ("ca_file", "x"),
     )),
     *(("unit", field, value) for field, value in (
@@ -254,6 +255,28 @@ class TestMongodbJudge:
     def test_bad(self, members: list[dict[str, Any]], more: dict[str, object], reason: str) -> None:
         with pytest.raises(CheckFailed) as caught:
             judge(self.check(**more), {"set": "rs0", "members": members})
+        assert reason in caught.value.reason
+
+    @pytest.mark.parametrize(
+        ("hours", "used", "reason"),
+        [
+            (30, 1, ""),
+            (30, 0.1, ""),
+            (0.5, 0.5, ""),
+            (2, 0.05, ""),
+            (2, 0.5, "will reach back about 4.0 h once it is full, less than 24 h"),
+            (23.9, 0.97, "reaches back 23.9 h, less than 24 h"),
+            (0.1, 1, "reaches back 0.1 h, less than 24 h"),
+            (0, 0, ""),
+        ],
+    )
+    def test_oplog(self, hours: float, used: float, reason: str) -> None:
+        window = OplogWindow(hours, used)
+        if not reason:
+            assert judge_oplog(24, window) == f"oplog of {hours:.1f} h, {used:.0%} full"
+            return
+        with pytest.raises(CheckFailed) as caught:
+            judge_oplog(24, window)
         assert reason in caught.value.reason
 
     def test_where_to_write(self) -> None:
