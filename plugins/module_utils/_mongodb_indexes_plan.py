@@ -213,8 +213,8 @@ def pair_up(described: Described, found: Found, version: tuple[int, int]) -> tup
     if version >= UNIQUE_IN_PLACE:
         take(lambda ours, theirs: ours.unique and not theirs.unique and ours.signature == replace(theirs, unique=True).signature)
     take(lambda ours, theirs: ours.signature == theirs.signature)
-    take(lambda ours, theirs: ours.name == theirs.name)
     take(lambda ours, theirs: ours.text and theirs.text)
+    take(lambda ours, theirs: ours.name == theirs.name)
     gone: list[Index] = []
     for wanted in described.wanted:
         if wanted.present:
