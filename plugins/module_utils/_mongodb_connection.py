@@ -158,7 +158,7 @@ class Link:
         except (ConfigurationError, OSError, ValueError) as error:
             raise MongodbError("tls_failed" if options.tls else "bad_login", f"Cannot set up a connection to {host}: {error}") from error
 
-    def command(self, name: str, value: Any = 1, database: str = "admin", **fields: Any) -> dict[str, Any]:
+    def command(self, name: str, value: Any = 1, /, database: str = "admin", **fields: Any) -> dict[str, Any]:
         """Send one command and return the server's answer.
 
         :raises MongodbError: with the codes of this module; :class:`CommandError` when the server answered with a refusal.
