@@ -330,11 +330,39 @@ def test_a_build_under_way_is_joined_and_another_one_is_not_disturbed() -> None:
 def test_names_that_are_in_the_way() -> None:
     swapped = describe({"keys": {"a": 1}, "name": "x"}, {"keys": {"b": 1}, "name": "y"}, allow=["rebuild"])
     assert decide(swapped, Model({**A, "name": "y"}, {**B, "name": "x"})).steps == [], "each is adopted as it is"
-    moved = decide(swapped, Model({**B, "name": "x"}))
+    model = Model({**B, "name": "x"})
+    moved = decide(swapped, model)
     assert [step.action for step in moved.steps] == ["create_indexes", "drop_indexes", "create_indexes", "drop_indexes"]
+    for step in moved.steps:
+        model.apply(step, VERSION)
+    assert {name: index.keys for name, index in model.indexes.items()} == {"x": (("a", 1),), "y": (("b", 1),)}
     renamed = describe({"keys": {"a": 1}}, {"name": "old", "state": "absent"})
     with pytest.raises(MongodbError, match="name can only be changed by building it anew"):
         decide(renamed, Model({**A, "name": "old"}))
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        {"keys": {"a": 1}, "unique": True},
+        {"keys": {"a": 1}, "unique": True, "partial_filter_expression": {"b": 1}},
+        {"keys": {"a": 1}, "unique": True, "sparse": True},
+    ],
+)
+def test_what_was_unique_stays_so_while_it_is_rebuilt(want: dict[str, Any]) -> None:
+    described = describe({**want, "allow": ["rebuild"]})
+    model = Model({**described.wanted[0].index.document, "expireAfterSeconds": 60})
+    steps = decide(described, model).steps
+    for place, step in enumerate(steps):
+        model.apply(step, VERSION)
+        assert model.enforces(described.wanted[0].index)
+        assert model.serves(described.wanted[0].index)
+        again = decide(described, model).steps
+        if place < 2:
+            assert [step.names for step in again][-1] == steps[-1].names, "the covers of the run that died go last"
+        if place == 0:
+            assert again == steps[1:], "a cover that stands is not built twice"
+    assert set(model.indexes) == {"a_1"}
 
 
 def test_all_new_indexes_of_a_collection_are_one_command() -> None:
