@@ -315,8 +315,8 @@ def is_right_key(volume: Volume, label: str, key: bytes | None) -> bool | None:
         return None
 
 
-def observe(desired: Desired, key: bytes | None) -> Observed:
-    """Read the host.
+def observe(desired: Desired, key: bytes | None, *, check_mode: bool = False) -> Observed:
+    """Read the host. To show what setting data aside would do, a server that runs is taken as one that an earlier task would have stopped.
 
     :raises VolumeError: ``foreign_data`` or ``no_tool``.
     """
@@ -344,7 +344,7 @@ def observe(desired: Desired, key: bytes | None) -> Observed:
         entries=0 if there or not os.path.isdir(desired.mount_point) else len(os.listdir(desired.mount_point)),
         aside_exists=os.path.lexists(desired.aside),
         ownership=ownership_of(desired.mount_point) if is_open else None,
-        service_active=is_active(desired.service),
+        service_active=is_active(desired.service) and not (check_mode and desired.set_aside),
         right_key=is_right_key(volume, label, key),
         credential_path=credential_path(desired),
         files={path: text_of(path) for path in wanted_files(desired, volume.type, "", "")},
@@ -531,7 +531,7 @@ def run(module: AnsibleModule, result: dict[str, Any]) -> None:
             raise
         module.warn(f"{error.message} The run would fail unless it is there by then.")
     text = program_text()
-    observed = observe(desired, key)
+    observed = observe(desired, key, check_mode=module.check_mode)
     steps, foreseen = plan(desired, observed, text)
     result.update(plan=[step.describe() for step in steps], type=choose(desired, observed), state="open" if observed.is_open else "closed")
     result["diff"] = {"before": picture(desired, observed, text), "after": picture(desired, foreseen, text)}

@@ -438,6 +438,19 @@ def test_luks_as_far_as_it_goes_without_dm_crypt(place: Place) -> None:
     assert place.key not in place.image.read_bytes()
     subprocess.run(["cryptsetup", "config", str(place.image), f"--label={volume.label}"], check=True)
     assert signature_of(str(place.image)) == ("crypto_LUKS", "linda-itest")
+    # A key is rotated by adding the new one and removing the old one, as the runbook says.
+    new = place.directory / "new"
+    new.write_bytes(secrets.token_bytes(KEY_BYTES))
+    place.key_file.chmod(0o600)
+    place.key_file.write_bytes(place.key)
+    quick = ["--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000"]
+    for change in (
+        ["luksAddKey", *quick, f"--key-file={place.key_file}", str(place.image), str(new)],
+        ["luksRemoveKey", str(place.image), str(place.key_file)],
+    ):
+        subprocess.run(["cryptsetup", "--batch-mode", *change], check=True)
+    assert is_right_key(volume, volume.label, new.read_bytes()) is True
+    assert is_right_key(volume, volume.label, place.key) is False
     dump = subprocess.run(["cryptsetup", "luksDump", str(place.image)], capture_output=True, text=True, check=True).stdout
     assert "aes-xts-plain64" in dump
     assert "512 bits" in dump

@@ -31,6 +31,7 @@ class Host:
     namespaces: frozenset[str]
     cgroups: frozenset[str]
     run: frozenset[str]
+    loops: frozenset[str]
 
     def since(self, earlier: "Host") -> dict[str, list[str]]:
         """What is different, by part: lines with `+` are new, lines with `-` have gone. Empty if nothing is."""
@@ -63,6 +64,7 @@ def look(marks: tuple[str, ...]) -> Host:
             str(path) for path in Path("/sys/fs/cgroup").rglob("*") if path.is_dir() and any(mark in str(path) for mark in marks)
         ),
         run=frozenset(str(path) for path in [*Path("/run").iterdir(), *Path("/run/netns").glob("*")]),
+        loops=frozenset(f"{path.parts[3]} {_text(path)}" for path in Path("/sys/block").glob("loop*/loop/backing_file")),
     )
 
 
