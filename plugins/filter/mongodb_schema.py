@@ -1,0 +1,82 @@
+# Copyright: (c) 2026, The linda.ops authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The filter linda.ops.mongodb_schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+DOCUMENTATION = r"""
+name: mongodb_schema
+short_description: Hand a description of databases to the module that keeps one part of it
+version_added: 0.2.0
+author:
+  - The linda.ops authors (@linda-ops)
+description:
+  - A person describes a collection in one place - its validator, its indexes, how it is spread over shards. The modules each take a part of
+    that for all collections. This filter makes one from the other.
+options:
+  _input:
+    description: The databases, each with C(name) and C(collections), as role C(schema) takes them.
+    type: list
+    elements: dict
+    required: true
+  part:
+    description:
+      - V(collections) for M(linda.ops.mongodb_collections), V(indexes) for M(linda.ops.mongodb_indexes), V(sharding) for how the collections
+        are spread.
+      - A collection without the part in question is left out; for V(indexes) that is one without the key, not one with an empty list.
+    type: str
+    required: true
+    choices: [collections, indexes, sharding]
+seealso:
+  - module: linda.ops.mongodb_collections
+"""
+
+EXAMPLES = r"""
+- name: Show the indexes of all collections
+  ansible.builtin.debug:
+    msg: "{{ schema_databases | linda.ops.mongodb_schema('indexes') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One entry a collection, with C(database), C(collection) and the part.
+  type: list
+  elements: dict
+  sample:
+    - {database: linda, collection: users, indexes: [{keys: {phone: 1}, unique: true}]}
+"""
+
+# What a collection says about other parts than itself: the keys of the other modules' entries.
+PARTS: Mapping[str, Mapping[str, str]] = {
+    "indexes": {"indexes": "indexes", "unmanaged_indexes": "unmanaged", "allow_indexes": "allow"},
+    "sharding": {"sharding": "sharding"},
+}
+
+
+def mongodb_schema(databases: Sequence[Mapping[str, Any]], part: str) -> list[dict[str, Any]]:
+    """Return the entries; see RETURN."""
+    if part != "collections" and part not in PARTS:
+        raise AnsibleFilterError(f"mongodb_schema: part {part!r} is not one of collections, {', '.join(PARTS)}")
+    elsewhere = {key for keys in PARTS.values() for key in keys}
+    found: list[dict[str, Any]] = []
+    for database in databases:
+        for collection in database.get("collections") or []:
+            entry = {"database": database.get("name"), "collection": collection.get("name")}
+            if part == "collections":
+                found.append(entry | {key: value for key, value in collection.items() if key != "name" and key not in elsewhere})
+            elif collection.get(part) is not None:
+                found.append(entry | {name: collection[key] for key, name in PARTS[part].items() if collection.get(key) is not None})
+    return found
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., object]]:
+        """Return the filter by name."""
+        return {"mongodb_schema": mongodb_schema}
