@@ -367,7 +367,8 @@ def mount_store(volume: Volume) -> None:
 
     :raises VolumeError: ``mount_failed`` or ``foreign_mount``.
     """
-    os.makedirs(volume.store, mode=0o700, exist_ok=True)
+    os.makedirs(volume.store, exist_ok=True)
+    os.chmod(STORES, 0o700)
     if mounted(volume, str(volume.store)):
         return
     loop = volume.image and volume.type != "luks"
@@ -414,7 +415,10 @@ def close_volume(volume: Volume) -> None:
     """
     for point in (volume.mount_point, str(volume.store)):
         while mounted(volume, point):
-            must("busy", ["umount", point])
+            result, _out, complaint = call(["umount", point])
+            # At shutdown systemd unmounts, too, and may be faster.
+            if result != 0 and mounted(volume, point):
+                raise VolumeError("busy", f"{point} cannot be unmounted: {complaint}")
     if volume.type == "luks" and os.path.exists(f"/dev/mapper/{volume.mapper}"):
         must("luks_failed", ["cryptsetup", "close", volume.mapper])
 

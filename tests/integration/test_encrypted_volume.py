@@ -190,6 +190,7 @@ def test_from_nothing_to_an_open_volume_in_four_steps(place: Place) -> None:
     assert done["diff"] == predicted["diff"]
     assert (done["changed"], done["type"], done["state"]) == (True, "fscrypt", "open")
     assert place.do("stat", "--format=%U %a", place.data).stdout == "nobody 700\n"
+    assert place.do("stat", "--format=%U %a", "/var/lib/linda/volumes").stdout == "root 700\n"
     for check in (True, False):
         again = place.run(check=check)
         assert (again["changed"], again["plan"]) == (False, []), again
