@@ -1,0 +1,61 @@
+"""Write to a set as an application does, while it is changed: write.py CA_FILE GO_ON ADDRESS...; the password comes on standard input.
+
+Writes one numbered document after the other with w:majority until GO_ON is gone, then compares what was acknowledged with what the
+set has, and prints both and the longest gap in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient, WriteConcern
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+CA_FILE, GO_ON, *ADDRESSES = sys.argv[1:]
+WORD: str = json.load(sys.stdin)["application"]
+
+
+def client(address: str) -> MongoClient[dict[str, Any]]:
+    """A direct connection to one member: the set's own names do not resolve here."""
+    login = {"username": "application", "password": WORD}
+    options: dict[str, Any] = {"directConnection": True, "serverSelectionTimeoutMS": 1000, "socketTimeoutMS": 5000, "retryWrites": False}
+    return MongoClient(address, 27017, tls=True, tlsCAFile=CA_FILE, **login, **options)
+
+
+def write(members: list[MongoClient[dict[str, Any]]], number: int) -> None:
+    """Write one document to whoever is primary, until it is acknowledged."""
+    while True:
+        for member in members:
+            try:
+                written = member.linda.get_collection("journal", write_concern=WriteConcern("majority", wtimeout=5000))
+                written.insert_one({"_id": number})
+                return
+            except DuplicateKeyError:
+                # It was written before, and the answer lost: it counts when the majority has it, which the next write shows.
+                return
+            except PyMongoError:
+                continue
+        time.sleep(0.02)
+
+
+def main() -> None:
+    """Write, compare, report."""
+    members = [client(address) for address in ADDRESSES]
+    acknowledged, longest, last = 0, 0.0, time.monotonic()
+    while Path(GO_ON).exists():
+        write(members, acknowledged)
+        now = time.monotonic()
+        acknowledged, longest, last = acknowledged + 1, max(longest, now - last), now
+        time.sleep(0.02)
+    found = max(member.linda.journal.count_documents({}) for member in members)
+    print(json.dumps({"acknowledged": acknowledged, "found": found, "longest_gap": round(longest, 2)}))
+    if found < acknowledged:
+        raise SystemExit(f"{acknowledged - found} acknowledged writes are lost")
+
+
+if __name__ == "__main__":
+    main()
