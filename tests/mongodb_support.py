@@ -28,6 +28,8 @@ READING = frozenset(
         "ping",
         "usersInfo",
         "rolesInfo",
+        "connectionStatus",
+        "whatsmyuri",
         "replSetGetStatus",
         "replSetGetConfig",
         "saslStart",
@@ -49,6 +51,7 @@ class Mongod:
     set_name: str = "rs0"
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
@@ -77,7 +80,7 @@ class Mongod:
             "security": {"keyFile": str(self.key_file), "authorization": "enabled"},
             "storage": {"dbPath": str(data), "wiredTiger": {"engineConfig": {"cacheSizeGB": 0.25}}},
             "systemLog": {"destination": "file", "path": str(self.log), "logAppend": True, "component": {"command": {"verbosity": 1}}},
-            "setParameter": {"initialSyncSourceReadPreference": "primaryPreferred"},
+            "setParameter": {"initialSyncSourceReadPreference": "primaryPreferred", **self.parameters},
         }
         if not self.set_name:
             del options["replication"]
@@ -150,12 +153,12 @@ class Bench:
         self.authority = Authority(self.directory / "ca")
         self.certificate = self.authority.leaf("mongo.linda.test").both
 
-    def start(self, count: int, set_name: str = "rs0") -> list[Mongod]:
+    def start(self, count: int, set_name: str = "rs0", **parameters: Any) -> list[Mongod]:
         new = []
         for _number in range(count):
             home = self.directory / f"m{len(self.servers)}"
             home.mkdir()
-            server = Mongod(self.binary, home, self.key_file, self.authority, self.certificate, set_name)
+            server = Mongod(self.binary, home, self.key_file, self.authority, self.certificate, set_name, parameters=parameters)
             self.servers.append(server)
             new.append(server)
             server.start()
