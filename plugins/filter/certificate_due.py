@@ -48,6 +48,10 @@ options:
     description: With fewer days left than this a new one is due.
     type: int
     required: true
+  unit:
+    description: The organisational unit that the certificate's subject should have; empty for none.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -65,13 +69,15 @@ _value:
 """
 
 
-def certificate_due(certificate: str, authority: str, fingerprint: str, names: Sequence[str], renew_before: int) -> list[str]:
+def certificate_due(
+    certificate: str, authority: str, fingerprint: str, names: Sequence[str], renew_before: int, unit: str = ""
+) -> list[str]:
     """Return the reasons for a new certificate, judged at this moment."""
     if not HAS_CRYPTOGRAPHY:
         raise AnsibleFilterError(f"certificate_due: {CRYPTOGRAPHY_MISSING}")
     try:
         return reasons_to_issue(
-            str(certificate), str(authority), str(fingerprint), [str(name) for name in names], int(renew_before), now_utc()
+            str(certificate), str(authority), str(fingerprint), [str(name) for name in names], int(renew_before), now_utc(), str(unit)
         )
     except ValueError as error:
         raise AnsibleFilterError(f"certificate_due cannot read the authority's certificate: {error}") from error

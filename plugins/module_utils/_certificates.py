@@ -93,10 +93,12 @@ def reasons_to_issue(
     names: Iterable[str],
     renew_before_days: int,
     now: dt.datetime,
+    unit: str = "",
 ) -> list[str]:
     """Return why a new certificate is due, in words; an empty list when the present one is good.
 
-    `fingerprint` is the SHA-256 of the host's public key (see key_fingerprint), empty when the host has no key yet.
+    `fingerprint` is the SHA-256 of the host's public key (see key_fingerprint), empty when the host has no key yet. `unit` is the
+    organisational unit that the subject should have, empty for none.
     """
     if not certificate_pem.strip():
         return ["there is none yet"]
@@ -114,6 +116,9 @@ def reasons_to_issue(
     if wanted != present:
         words = [f"+{name}" for name in sorted(wanted - present)] + [f"-{name}" for name in sorted(present - wanted)]
         reasons.append(f"the names differ ({' '.join(words)})")
+    units = [str(name.value) for name in certificate.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATIONAL_UNIT_NAME)]
+    if units != ([unit] if unit else []):
+        reasons.append(f"its unit is {', '.join(units) or 'missing'}, not {unit or 'none'}")
     left = days_left(certificate, now)
     if certificate.not_valid_after_utc <= now:
         reasons.append(f"it expired on {certificate.not_valid_after_utc:%Y-%m-%d}")

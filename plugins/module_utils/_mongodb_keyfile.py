@@ -72,6 +72,17 @@ def weakness(key: str) -> str:
     return ""
 
 
+def position(text: str, previous: str, new: str) -> int:
+    """Return how far a key file is on the way from one key to another: 0 the old one, 1 both, 2 both with the new one first, 3 the new one.
+
+    -1 when it holds something else.
+    """
+    (old, *_), (fresh, *_) = parse_keys(previous) or ("",), parse_keys(new) or ("",)
+    stages = [(old,), (old, fresh), (fresh, old), (fresh,)]
+    keys = parse_keys(text)
+    return stages.index(keys) if keys in stages else -1
+
+
 def entropy(key: str) -> float:
     """Return the bits of a key as its own letter frequencies tell them (Shannon); an upper bound of what an attacker has to guess."""
     counts = Counter(key).values()

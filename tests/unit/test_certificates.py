@@ -31,10 +31,12 @@ def make(
     days: int = 365,
     names: list[str] | None = None,
     ca: bool = False,
+    unit: str = "",
 ) -> str:
+    units = [x509.NameAttribute(x509.NameOID.ORGANIZATIONAL_UNIT_NAME, unit)] if unit else []
     builder = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "CA" if ca else "leaf")]))
+        .subject_name(x509.Name([*units, x509.NameAttribute(x509.NameOID.COMMON_NAME, "CA" if ca else "leaf")]))
         .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -59,8 +61,10 @@ LEAF = make(LEAF_KEY, CA_KEY, names=NAMES)
 FINGERPRINT = key_fingerprint(x509.load_pem_x509_certificate(LEAF.encode()))
 
 
-def reasons(certificate: str = LEAF, authority: str = CA, fingerprint: str = FINGERPRINT, names: list[str] | None = None) -> list[str]:
-    return reasons_to_issue(certificate, authority, fingerprint, names or NAMES, 60, NOW)
+def reasons(
+    certificate: str = LEAF, authority: str = CA, fingerprint: str = FINGERPRINT, names: list[str] | None = None, unit: str = ""
+) -> list[str]:
+    return reasons_to_issue(certificate, authority, fingerprint, names or NAMES, 60, NOW, unit)
 
 
 def test_a_good_certificate_is_left_alone_in_whatever_order_and_spelling_its_names_come() -> None:
@@ -86,6 +90,13 @@ def test_a_good_certificate_is_left_alone_in_whatever_order_and_spelling_its_nam
 )
 def test_each_fault_is_a_reason_and_the_only_one(certificate: str, words: str) -> None:
     assert reasons(certificate) == [words]
+
+
+def test_the_unit_in_the_subject_counts() -> None:
+    member = make(LEAF_KEY, CA_KEY, names=NAMES, unit="mongodb")
+    assert reasons(member, unit="mongodb") == []
+    assert reasons(member) == ["its unit is mongodb, not none"]
+    assert reasons(unit="mongodb") == ["its unit is missing, not mongodb"]
 
 
 def test_exactly_the_days_asked_for_are_enough() -> None:
