@@ -80,8 +80,10 @@ options:
   auth_mechanism:
     description:
       - How to log in. When not given, client and server choose the strongest that both know.
+      - V(MONGODB-X509) logs in as the user of C($external) whose name is the subject of O(ssl_certfile); it needs O(ssl), and neither
+        O(login_user) nor O(login_password).
     type: str
-    choices: [SCRAM-SHA-256, SCRAM-SHA-1]
+    choices: [SCRAM-SHA-256, SCRAM-SHA-1, MONGODB-X509]
   timeout:
     description:
       - Seconds to wait for an answer, for a primary, or for a change to reach the majority.

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_users_plan import Observed, parse_users, plan
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_users_plan import Description, Observed, plan
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_users_spec import parse_custom_roles, parse_users
 
 DOCUMENTATION = r"""
 name: mongodb_users_problem
@@ -30,6 +31,11 @@ options:
     description: The account that the module logs in with, in the database C(admin).
     type: str
     required: true
+  custom_roles:
+    description: The roles of your own, as for M(linda.ops.mongodb_users).
+    type: list
+    elements: dict
+    default: []
 seealso:
   - module: linda.ops.mongodb_users
 """
@@ -47,12 +53,14 @@ _value:
 """
 
 
-def mongodb_users_problem(users: Sequence[Mapping[str, Any]], login_user: str) -> str:
+def mongodb_users_problem(users: Sequence[Mapping[str, Any]], login_user: str, custom_roles: Sequence[Mapping[str, Any]] = ()) -> str:
     """Return the problem; see RETURN."""
     try:
         described = parse_users(users)
+        roles = parse_custom_roles(custom_roles)
         # A user whose password is kept elsewhere may well exist; only the module can tell.
-        plan([user for user in described if user.password or user.name == login_user], Observed(None), ("admin", str(login_user)))
+        judged = tuple(user for user in described if user.password or user.name == login_user)
+        plan(Description(judged, roles), Observed(None), ("admin", str(login_user)))
     except MongodbError as problem:
         return problem.message
     return ""

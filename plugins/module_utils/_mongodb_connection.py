@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,10 +38,13 @@ except ImportError:
 
 UNAUTHORIZED = 13
 AUTHENTICATION_FAILED = 18
+USER_NOT_FOUND = 11
 NO_REPLICATION = 76
 # The server's numbers for "I am not, or no longer, the primary".
 NOT_PRIMARY = frozenset({91, 189, 10058, 10107, 11600, 11602, 13435, 13436})
 POLL_SECONDS = 0.2
+X509 = "MONGODB-X509"
+EXTERNAL = "$external"
 MAJORITY: Mapping[str, Any] = {"w": "majority", "wtimeout": 30000}
 
 LOGIN_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -57,7 +60,7 @@ LOGIN_ARGUMENTS: dict[str, dict[str, Any]] = {
     "ssl_crlfile": {"type": "path"},
     "ssl_certfile": {"type": "path", "aliases": ["tlsCertificateKeyFile"]},
     "ssl_pem_passphrase": {"type": "str", "no_log": True, "aliases": ["tlsCertificateKeyFilePassword"]},
-    "auth_mechanism": {"type": "str", "choices": ["SCRAM-SHA-256", "SCRAM-SHA-1"]},
+    "auth_mechanism": {"type": "str", "choices": ["SCRAM-SHA-256", "SCRAM-SHA-1", X509]},
     "timeout": {"type": "int", "default": 60},
 }
 LOGIN_TOGETHER = [("login_user", "login_password")]
@@ -86,8 +89,20 @@ class Login:
 
     @property
     def key(self) -> tuple[str, str] | None:
-        """Return (database, name) of the account, None without a login."""
+        """Return (database, name) of the account, None without a login. The name in a certificate is known to the server only."""
+        if self.mechanism == X509:
+            return (EXTERNAL, "")
         return (self.database, self.user) if self.user else None
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        """Return pymongo's options of the login, empty without one."""
+        if self.mechanism == X509:
+            return {"authMechanism": X509, "authSource": EXTERNAL}
+        if not self.user:
+            return {}
+        chosen = {"authMechanism": self.mechanism} if self.mechanism else {}
+        return {"username": self.user, "password": self.password, "authSource": self.database, **chosen}
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Login:
@@ -102,6 +117,10 @@ class Login:
             raise MongodbError("bad_login", f"timeout = {params['timeout']} is not a number of seconds above 0.")
         if bool(params["login_user"]) != bool(params["login_password"]):
             raise MongodbError("bad_login", "login_user and login_password are given together, and neither is empty.")
+        if params["auth_mechanism"] == X509 and params["login_user"]:
+            raise MongodbError("bad_login", f"login_user is given, but {X509} takes the account from ssl_certfile: leave it out.")
+        if params["auth_mechanism"] == X509 and not (params["ssl"] and params["ssl_certfile"]):
+            raise MongodbError("bad_login", f"auth_mechanism = {X509} logs in by a certificate: set ssl and ssl_certfile.")
         return cls(
             host=canonical_host(f"[{host}]:{params['login_port']}" if ":" in host else f"{host}:{params['login_port']}"),
             user=params["login_user"],
@@ -136,6 +155,7 @@ class Link:
     def __init__(self, options: Login, host: str, *, login: bool) -> None:
         self.host = host
         self.options = options
+        self.logged_in = login
         self.local = bool(LOOPBACK.match(host.rpartition(":")[0]))
         patience = min(options.timeout, 5) * 1000
         arguments: dict[str, Any] = {
@@ -149,10 +169,8 @@ class Link:
         if self.local and options.tls:
             # The peer of a loopback address is this machine whatever name its certificate has; the chain is still verified.
             arguments["tlsAllowInvalidHostnames"] = True
-        if login and options.user:
-            arguments |= {"username": options.user, "password": options.password, "authSource": options.database}
-            if options.mechanism:
-                arguments["authMechanism"] = options.mechanism
+        if login:
+            arguments |= options.credentials
         try:
             self._client: MongoClient[dict[str, Any]] = MongoClient(host, **arguments)
         except (ConfigurationError, OSError, ValueError) as error:
@@ -300,6 +318,54 @@ class Cluster:
                     self._greet(address)
         return self._addresses.get(host)
 
+    def identity(self) -> tuple[str, str] | None:
+        """Return (database, name) of the account that we are logged in as, None where the cluster knows no logins."""
+        if self.options.mechanism != X509 or self.state == "no_users":
+            return self.options.key
+        (user,) = self.member.command("connectionStatus")["authInfo"]["authenticatedUsers"]
+        return (str(user["db"]), str(user["user"]))
+
+    def own_roles(self) -> list[dict[str, str]]:
+        """Return the roles that we have, inherited ones too, each with ``role`` and ``db``."""
+        return list(self.member.command("connectionStatus")["authInfo"]["authenticatedUserRoles"])
+
+    def own_address(self) -> str:
+        """Return the address from which the server sees us."""
+        return str(self.member.command("whatsmyuri")["you"]).rpartition(":")[0].strip("[]")
+
+    def connections_of(self, database: str, name: str) -> tuple[str, ...]:
+        """Return one text for each connection, to any member with data, that is logged in as a user.
+
+        Idle connections count too: a pool holds them for when they are needed. Asks for the privilege ``inprog``.
+        """
+        found: list[str] = []
+        pipeline: list[dict[str, Any]] = [
+            {"$currentOp": {"allUsers": True, "idleConnections": True}},
+            {"$match": {"connectionId": {"$exists": True}, "effectiveUsers": {"$elemMatch": {"db": database, "user": name}}}},
+            {"$group": {"_id": "$connectionId", "client": {"$first": "$client"}, "program": {"$first": "$appName"}}},
+        ]
+        for link in self._members():
+            answer = link.command("aggregate", 1, pipeline=pipeline, cursor={"batchSize": 10000})
+            for one in answer["cursor"]["firstBatch"]:
+                program = f"{one['program']} at " if one.get("program") else ""
+                found.append(f"{program}{one.get('client', 'an unknown address')} on {link.host}")
+        return tuple(sorted(found))
+
+    def _members(self) -> Iterator[Link]:
+        """Yield a connection with our rights to each member that has data and is up."""
+        if self.state == "standalone":
+            yield self.member
+            return
+        for member in self.member.command("replSetGetStatus")["members"]:
+            if member["stateStr"] not in ("PRIMARY", "SECONDARY"):
+                continue
+            host = canonical_host(str(member["name"]))
+            address = self.member.host if member.get("self") else self.address_of(host)
+            if address is None:
+                raise MongodbError("unknown_host", f"{host} is a member, and none of login_addresses answers as it: add its address.")
+            present = next((link for link in self._links if link.host == address and link.logged_in), None)
+            yield present or self._link(address, login=True)
+
     def can_log_in(self, user: str, password: str, database: str) -> bool:
         """Tell by one attempt whether a user has a password."""
         other = Login(self.entry.host, user, password, database, self.options.tls, None, self.options.timeout)
@@ -397,12 +463,14 @@ class Cluster:
         hosts = [self.entry.host]
         if self.hello.get("primary") and not self.hello.get("isWritablePrimary"):
             hosts += [address for address in [self.address_of(canonical_host(str(self.hello["primary"])))] if address is not None]
-        for host in hosts if self.options.user else []:
+        for host in hosts if self.options.key else []:
             link = self._link(host, login=True)
             try:
                 link.command("ping")
             except MongodbError as error:
-                if error.code != "login_failed" and host == self.entry.host:
+                # A certificate that is nobody's is answered so.
+                refused = error.code == "login_failed" or (isinstance(error, CommandError) and error.number == USER_NOT_FOUND)
+                if not refused and host == self.entry.host:
                     raise
                 continue
             self.member = link
@@ -418,7 +486,7 @@ class Cluster:
                 raise
         else:
             # The server asks for no login.
-            if not self.options.user:
+            if not self.options.key:
                 self.member = self.entry
                 return True
             if not users:
@@ -436,6 +504,11 @@ class Cluster:
 
     def _refusal(self) -> MongodbError:
         hint = "" if self.entry.local else " If the cluster has no users yet, run this on its primary through localhost."
+        if self.options.mechanism == X509:
+            return MongodbError(
+                "login_failed",
+                f"{self.entry.host} has users, and the subject of ssl_certfile is none of $external: create it, or give its certificate.",
+            )
         who = f"{self.options.database}.{self.options.user} was refused" if self.options.user else "no login_user is given"
         return MongodbError(
             "login_failed", f"{self.entry.host} has users and {who}: check login_user, login_password and login_database.{hint}"

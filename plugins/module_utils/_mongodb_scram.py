@@ -58,6 +58,11 @@ def stored_key(mechanism: str, user: str, password: str, salt: bytes, iterations
         secret = hashlib.md5(f"{user}:mongo:{password}".encode(), usedforsecurity=False).hexdigest()
     else:
         secret = saslprep(password)
+    return derived_key(digest, secret, salt, iterations)
+
+
+def derived_key(digest: str, secret: str, salt: bytes, iterations: int) -> bytes:
+    """Return the StoredKey of RFC 5802, section 3, for a prepared password; ``digest`` is ``sha1`` or ``sha256``."""
     salted = hashlib.pbkdf2_hmac(digest, secret.encode(), salt, iterations)
     client_key = hmac.new(salted, b"Client Key", digest).digest()
     return hashlib.new(digest, client_key).digest()
