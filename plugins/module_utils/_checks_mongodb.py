@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, The linda.ops authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The probe `mongodb`. Needs pymongo where it runs; everything else is standard library.
+"""The probes `mongodb` and `mongodb_pool`. They need pymongo where they run; everything else is standard library.
 
 What the replica set says about itself is judged by pure functions (`judge`); the client only asks and writes.
 """
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import ipaddress
 import os
 import re
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.linda.ops.plugins.module_utils._checks_net import CheckFailed, Deadline, Outcome
-from ansible_collections.linda.ops.plugins.module_utils._checks_spec import MongodbCheck
+from ansible_collections.linda.ops.plugins.module_utils._checks_spec import MongodbCheck, MongodbPoolCheck, MongodbServerCheck
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -34,28 +36,64 @@ _AUTHENTICATION_FAILED, _UNAUTHORIZED, _NO_REPLICATION, _NOT_INITIATED = 18, 13,
 
 def probe_mongodb(check: MongodbCheck, deadline: Deadline, secrets: Mapping[str, str]) -> Outcome:
     """Ask one member about its set, judge the answer, and write with majority if that is wanted."""
+    asked = f"{check.address}:{check.port}"
+    with _refusals_explained(asked), _authority(check) as ca_file:
+        with _client(check, asked, ca_file, deadline, secrets) as client:
+            status = client.admin.command("replSetGetStatus")
+            window = _oplog(client) if check.oplog_window_hours > 0 else None
+        seen = judge(check, status)
+        if window is not None:
+            seen += f"; {judge_oplog(check.oplog_window_hours, window)}"
+        if check.write_database is not None:
+            primary = primary_address(check, status, asked)
+            with _client(check, primary, ca_file, deadline, secrets) as client:
+                seen += f"; {_write(client, check.write_database, deadline)}"
+    return Outcome(seen)
+
+
+def probe_mongodb_pool(check: MongodbPoolCheck, deadline: Deadline, secrets: Mapping[str, str]) -> Outcome:
+    """Ask a server which connections it has, and judge those of the application.
+
+    A driver's monitoring connections do not log in, so what is logged in as the application's user is its pool.
+    """
+    asked = f"{check.address}:{check.port}"
+    pipeline: list[dict[str, Any]] = [
+        {"$currentOp": {"allUsers": True, "idleConnections": True}},
+        {"$match": {"effectiveUsers.user": check.user, "client": {"$type": "string"}}},
+        {"$project": {"client": 1}},
+    ]
+    with _refusals_explained(asked), _authority(check) as ca_file, _client(check, asked, ca_file, deadline, secrets) as client:
+        return Outcome(judge_pools(check, [str(one["client"]) for one in client.admin.aggregate(pipeline)]))
+
+
+def judge_pools(check: MongodbPoolCheck, connections: Iterable[str]) -> str:
+    """Compare connections, each given as address:port of the client, with what is expected; returns evidence, raises CheckFailed."""
+    counts = Counter(str(ipaddress.ip_address(one.rpartition(":")[0].strip("[]"))) for one in connections)
+    low, high = check.processes * check.min_size, check.processes * check.max_size
+    seen = ", ".join(f"{client} {counts[client]}" for client in sorted({*check.clients, *counts}))
+    problems = [
+        f"{client} has {counts[client]} connections as {check.user}, {'fewer' if counts[client] < low else 'more'} than {low} to {high}"
+        for client in check.clients
+        if not low <= counts[client] <= high
+    ]
+    if problems:
+        raise CheckFailed("; ".join(problems), seen)
+    return f"connections as {check.user}: {seen}; {low} to {high} wanted"
+
+
+@contextlib.contextmanager
+def _refusals_explained(asked: str) -> Iterator[None]:
+    """Turn what the driver and the server say into the reason of a failed check."""
     try:
         from pymongo.errors import OperationFailure, PyMongoError
     except ImportError as problem:
         raise CheckFailed("pymongo is not installed where the check runs (Debian: python3-pymongo)") from problem
-    asked = f"{check.address}:{check.port}"
     try:
-        with _authority(check) as ca_file:
-            with _client(check, asked, ca_file, deadline, secrets) as client:
-                status = client.admin.command("replSetGetStatus")
-                window = _oplog(client) if check.oplog_window_hours > 0 else None
-            seen = judge(check, status)
-            if window is not None:
-                seen += f"; {judge_oplog(check.oplog_window_hours, window)}"
-            if check.write_database is not None:
-                primary = primary_address(check, status, asked)
-                with _client(check, primary, ca_file, deadline, secrets) as client:
-                    seen += f"; {_write(client, check.write_database, deadline)}"
+        yield
     except OperationFailure as problem:
         raise CheckFailed(_refusal(problem.code, str(problem.details.get("errmsg", "") if problem.details else problem))) from problem
     except PyMongoError as problem:
         raise CheckFailed(f"{asked} cannot be asked: {_plain(problem)}") from problem
-    return Outcome(seen)
 
 
 def _plain(problem: Exception) -> str:
@@ -74,7 +112,7 @@ def _refusal(code: int | None, message: str) -> str:
 
 
 @contextlib.contextmanager
-def _authority(check: MongodbCheck) -> Iterator[str | None]:
+def _authority(check: MongodbServerCheck) -> Iterator[str | None]:
     """The file with the certificate authority; pymongo takes no text."""
     if check.ca_pem is None:
         if check.ca_file is not None and not os.path.exists(check.ca_file):
@@ -88,7 +126,7 @@ def _authority(check: MongodbCheck) -> Iterator[str | None]:
 
 
 def _client(
-    check: MongodbCheck, address: str, ca_file: str | None, deadline: Deadline, secrets: Mapping[str, str]
+    check: MongodbServerCheck, address: str, ca_file: str | None, deadline: Deadline, secrets: Mapping[str, str]
 ) -> MongoClient[dict[str, Any]]:
     from pymongo import MongoClient
 

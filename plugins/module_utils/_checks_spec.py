@@ -7,6 +7,7 @@ Pure: no I/O, standard library only. The format is described for people in docs/
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -127,15 +128,10 @@ class MongodbMember:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MongodbCheck(Check):
-    """The replica set has a primary, its members are healthy and close, and a majority write succeeds."""
+class MongodbServerCheck(Check):
+    """What is needed to ask a mongod."""
 
     port: int
-    replica_set: str | None
-    members: tuple[MongodbMember, ...]
-    max_lag: float
-    oplog_window_hours: float
-    write_database: str | None
     username: str | None
     password_variable: str | None
     auth_source: str
@@ -145,6 +141,28 @@ class MongodbCheck(Check):
 
     def secret_variables(self) -> tuple[str, ...]:
         return (self.password_variable,) if self.password_variable else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MongodbCheck(MongodbServerCheck):
+    """The replica set has a primary, its members are healthy and close, and a majority write succeeds."""
+
+    replica_set: str | None
+    members: tuple[MongodbMember, ...]
+    max_lag: float
+    oplog_window_hours: float
+    write_database: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MongodbPoolCheck(MongodbServerCheck):
+    """Each client has `processes` pools here of `min_size` to `max_size` connections logged in as `user`."""
+
+    user: str
+    clients: tuple[str, ...]
+    processes: int
+    min_size: int
+    max_size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,14 +359,59 @@ def _members(reader: Reader) -> tuple[MongodbMember, ...]:
     return tuple(members)
 
 
-def _mongodb(reader: Reader, common: _Common) -> Check:
+class _MongodbServer(TypedDict):
+    port: int
+    username: str | None
+    password_variable: str | None
+    auth_source: str
+    tls: bool
+    ca_file: str | None
+    ca_pem: str | None
+
+
+def _mongodb_server(reader: Reader) -> _MongodbServer:
     username, password = _login(reader)
     ca_file, ca_pem = _ca(reader)
     tls = reader.boolean("tls", default=True)
     if not tls and (ca_file or ca_pem):
         reader.complain("tls", "is false, so ca_file and ca_pem make no sense")
+    return {
+        "port": reader.port("port", default=27017),
+        "username": username,
+        "password_variable": password,
+        "auth_source": reader.text("auth_source", default="admin"),
+        "tls": tls,
+        "ca_file": ca_file,
+        "ca_pem": ca_pem,
+    }
+
+
+def _mongodb_pool(reader: Reader, common: _Common) -> Check:
+    low = reader.integer("min_size", default=10, low=0, high=10000)
+    high = reader.integer("max_size", default=100, low=1, high=10000)
+    if low > high:
+        reader.complain("min_size", f"= {low} is above max_size = {high}")
+    clients: list[str] = []
+    for index, client in enumerate(reader.texts("clients", required=True)):
+        try:
+            clients.append(str(ipaddress.ip_address(client)))
+        except ValueError:
+            reader.complain(f"clients[{index}]", f"= {shown(client)} is not an address, and the server knows its clients by address only")
+    if len(set(clients)) != len(clients):
+        reader.complain("clients", "names an address twice")
+    return MongodbPoolCheck(
+        user=reader.text("user", required=True),
+        clients=tuple(clients),
+        processes=reader.integer("processes", default=1, low=1, high=1000),
+        min_size=low,
+        max_size=high,
+        **_mongodb_server(reader),
+        **common,
+    )
+
+
+def _mongodb(reader: Reader, common: _Common) -> Check:
     return MongodbCheck(
-        port=reader.port("port", default=27017),
         replica_set=reader.optional_text("replica_set"),
         members=_members(reader),
         max_lag=reader.number("max_lag", default=10, low=0, high=86400),
@@ -356,12 +419,7 @@ def _mongodb(reader: Reader, common: _Common) -> Check:
         write_database=reader.optional_text(
             "write_database", pattern=r"(?!(admin|local|config)$)[A-Za-z0-9_-]{1,60}", wording="the name of a database for scratch data"
         ),
-        username=username,
-        password_variable=password,
-        auth_source=reader.text("auth_source", default="admin"),
-        tls=tls,
-        ca_file=ca_file,
-        ca_pem=ca_pem,
+        **_mongodb_server(reader),
         **common,
     )
 
@@ -402,6 +460,7 @@ _PARSERS: dict[str, Callable[[Reader, _Common], Check]] = {
     "http": _http,
     "websocket": _websocket,
     "mongodb": _mongodb,
+    "mongodb_pool": _mongodb_pool,
     "unit": _unit,
     "argv": _argv,
 }
@@ -450,7 +509,7 @@ def with_default_authority(raw: object, ca_file: str | None) -> object:
     """The raw check with `ca_file` filled in where it verifies certificates and names no authority itself."""
     if ca_file is None or not isinstance(raw, Mapping) or raw.get("ca_file") is not None or raw.get("ca_pem") is not None:
         return raw
-    if raw.get("type") not in ("tls", "http", "websocket", "mongodb") or raw.get("tls") is False:
+    if raw.get("type") not in ("tls", "http", "websocket", "mongodb", "mongodb_pool") or raw.get("tls") is False:
         return raw
     return {**raw, "ca_file": ca_file}
 

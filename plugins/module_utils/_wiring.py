@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, The linda.ops authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a playbook hands from one role to another: endpoints read from descriptors, members of a replica set. Pure."""
+"""What a playbook hands from one role to another: endpoints read from descriptors, members of a replica set, checks of pools. Pure."""
 
 from __future__ import annotations
 
@@ -50,3 +50,35 @@ def members_of(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, object]
         name = f"{host}.{variables.get('fleet_domain', '')}".rstrip(".")
         members.append({"host": f"{name}:{variables.get('mongodb_port', MONGODB_PORT)}", **raw})
     return members
+
+
+def pool_checks_of(
+    hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, object]], client: str, **pool: object
+) -> list[dict[str, object]]:
+    """Checks of type mongodb_pool that prove the pool of the application at `client` (an address), one for each member that serves clients.
+
+    `hosts` are the members; their `mongodb_port`, `mongodb_application_user` and `mongodb_monitor_user` are read where they differ from the
+    defaults of the role. `pool` holds fields of the check (min_size, max_size, processes).
+    """
+    checks: list[dict[str, object]] = []
+    for host in hosts:
+        variables = hostvars[host]
+        member = variables.get("mongodb_member", {})
+        if isinstance(member, Mapping) and (member.get("hidden") or member.get("arbiter_only")):
+            continue
+        checks.append(
+            {
+                "name": f"mongodb-pool-{host.lower()}",
+                "type": "mongodb_pool",
+                "address": str(variables.get("ansible_host", host)),
+                "port": variables.get("mongodb_port", MONGODB_PORT),
+                "user": variables.get("mongodb_application_user", "application"),
+                "clients": [client],
+                "username": variables.get("mongodb_monitor_user", "monitor"),
+                "password_variable": "mongodb_monitor_password",
+                # A driver fills its pools in the background after the first operation.
+                "retries": 10,
+                **pool,
+            }
+        )
+    return checks

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import mongodb_support
+import pymongo
 import pytest
 from ansible_collections.linda.ops.plugins.module_utils._checks_engine import Result, run_all
 from ansible_collections.linda.ops.plugins.module_utils._checks_spec import parse_checks
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_uri import build_uri
 from checks_support import Authority
 from mongodb_support import ADMIN_WORD, Bench, Mongod
 
@@ -20,6 +22,7 @@ from lab.mirror import MirrorError, mongod_binary
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "linda-lab"
 MONITOR_WORD = "Monitor-word:with/odd@chars%"
 BLIND_WORD = "blind-word-1"
+POOLED_WORD = "Pooled-word:with/odd@chars%"
 SCRATCH = "linda_checks"
 MONITOR = {
     "name": "monitor",
@@ -169,6 +172,38 @@ def test_what_a_killed_run_left_behind_is_dropped(bench: Bench) -> None:
     assert {young, "linda_check_of_a_user"} <= set(left)
 
 
+def pools_of(bench: Bench, more: Mapping[str, object], at: Mongod) -> Result:
+    pool = {"type": "mongodb_pool", "user": "pooled", "clients": ["127.0.0.1"], "min_size": 3, "max_size": 5, **more}
+    return run(bench, pool, at)
+
+
+def test_the_pool_of_a_running_application(bench: Bench) -> None:
+    """Seen from each member: what is logged in as the application, but not the driver's monitors, and not another user."""
+    pooled = {"name": "pooled", "password": POOLED_WORD, "roles": [{"role": "read", "db": "linda"}]}
+    mongodb_support.run("mongodb_users", bench.login(bench.primary(), users=[pooled]))
+    result = pools_of(bench, {}, bench.servers[0])
+    assert "127.0.0.1 has 0 connections as pooled, fewer than 3 to 5" in result.reason
+    assert pools_of(bench, {"min_size": 0}, bench.servers[0]).status == "pass"
+    uri = build_uri(
+        [server.host for server in bench.servers],
+        {"user": "pooled", "password": POOLED_WORD, "replica_set": "rs0", "tls_ca_file": str(bench.authority.file), "min_pool_size": 4},
+    )
+    application: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri, appname="an application")
+    try:
+        application.linda.things.find_one()
+        for server in bench.servers:
+            until(bench, lambda server=server: pools_of(bench, {}, server).status == "pass")  # type: ignore[misc]
+            result = pools_of(bench, {}, server)
+            assert result.evidence == "connections as pooled: 127.0.0.1 4; 3 to 5 wanted"
+            assert "4 connections as pooled, fewer than 6 to 10" in pools_of(bench, {"processes": 2}, server).reason
+            assert "4 connections as pooled, more than 1 to 2" in pools_of(bench, {"min_size": 1, "max_size": 2}, server).reason
+            assert "127.0.0.9 has 0 connections" in pools_of(bench, {"clients": ["127.0.0.1", "127.0.0.9"]}, server).reason
+            blind = {"username": "blind", "password_variable": "blind_word"}
+            assert "the user may not do this" in pools_of(bench, blind, server).reason
+    finally:
+        application.close()
+
+
 def test_lag(bench: Bench) -> None:
     """A locked secondary falls behind."""
     with bench.servers[2].client("admin") as secondary, bench.servers[0].client("admin") as primary:
@@ -213,6 +248,8 @@ def test_from_its_host_with_the_driver_of_debian(bench: Bench, debians_driver: P
 
     good = remote({"write_database": SCRATCH})
     assert good["status"] == "pass", good
+    pool = remote({"type": "mongodb_pool", "user": "monitor", "clients": ["127.0.0.1"], "min_size": 1, "max_size": 1})
+    assert pool["status"] == "pass", pool
     assert "the login is refused" in remote({"password_variable": "wrong_word"})["reason"]
     assert "certificate verify failed" in remote({"ca_file": "/etc/ssl/certs/ca-certificates.crt", "timeout": 1})["reason"]
     assert scratch_of(bench) == []

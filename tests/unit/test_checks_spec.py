@@ -10,13 +10,21 @@ from typing import Any, ClassVar
 import pytest
 from ansible_collections.linda.ops.plugins.module_utils._checks_engine import Result, result_of
 from ansible_collections.linda.ops.plugins.module_utils._checks_host import judge_unit
-from ansible_collections.linda.ops.plugins.module_utils._checks_mongodb import OplogWindow, judge, judge_oplog, primary_address, stale
+from ansible_collections.linda.ops.plugins.module_utils._checks_mongodb import (
+    OplogWindow,
+    judge,
+    judge_oplog,
+    judge_pools,
+    primary_address,
+    stale,
+)
 from ansible_collections.linda.ops.plugins.module_utils._checks_net import CheckFailed, masked, shortened
 from ansible_collections.linda.ops.plugins.module_utils._checks_spec import (
     TYPES,
     HttpCheck,
     InvalidCheck,
     MongodbCheck,
+    MongodbPoolCheck,
     TlsCheck,
     UnitCheck,
     WebsocketCheck,
@@ -33,6 +41,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "http": {"url": "http://edge.linda.test/"},
     "websocket": {"url": "ws://edge.linda.test/ws"},
     "mongodb": {},
+    "mongodb_pool": {"user": "linda", "clients": ["192.0.2.7"]},
     "unit": {"unit": "nginx.service"},
     "argv": {"argv": ["true"]},
 }
@@ -103,6 +112,12 @@ WRONG: list[tuple[str, str, object]] = [
         ("write_database", "admin"), ("write_database", "local"), ("write_database", "a.b"),
         ("username", "monitor"), ("password_variable", "word"), ("auth_source", 1), ("tls", "true"), ("ca_file", "x"),
     )),
+    *(("mongodb_pool", field, value) for field, value in (
+        ("user", ""), ("user", None), ("clients", []), ("clients", ["api1.example.net"]), ("clients", ["192.0.2.7", "192.0.2.7"]),
+        ("min_size", 101), ("min_size", -1), ("max_size", 0), ("max_size", "100"), ("processes", 0), ("username", "monitor"), ("port", 0),
+        ("password_variable", "word"), ("auth_source", 1), ("tls", "true"),
+        ("replica_set", "rs0"),
+    )),
     *(("unit", field, value) for field, value in (
         ("unit", "nginx"), ("unit", "../x.service"), ("unit", "-x.service --now"), ("active", "yes"), ("enabled", 1),
         ("from", "controller"),
@@ -141,6 +156,7 @@ def test_every_field_has_a_wrong_case() -> None:
         ("http", {"expect_headers": {"A": "b"}, "absent_headers": ["a"]}, "both name a"),
         ("websocket", {"status": 401, "send": "x"}, "send and expect make no sense"),
         ("mongodb", {"tls": False, "ca_file": "/a"}, "tls is false"),
+        ("mongodb_pool", {"min_size": 20, "max_size": 10}, "min_size = 20 is above max_size = 10"),
     ],
 )
 def test_fields_that_exclude_each_other(kind: str, more: dict[str, object], word: str) -> None:
@@ -192,7 +208,7 @@ def test_default_authority_goes_where_certificates_are_verified() -> None:
         raw = {**COMMON, "type": kind, **LEAST[kind]}
         filled = with_default_authority(raw, "/ca.pem")
         assert isinstance(filled, dict)
-        assert (filled.get("ca_file") == "/ca.pem") == (kind in ("tls", "http", "websocket", "mongodb"))
+        assert (filled.get("ca_file") == "/ca.pem") == (kind in ("tls", "http", "websocket", "mongodb", "mongodb_pool"))
         assert with_default_authority(raw, None) == raw
         parse_checks([filled])
     for own in ({"ca_file": "/own.pem"}, {"ca_pem": PEM}, {"tls": False}):
@@ -347,3 +363,19 @@ def test_evidence_is_one_short_printable_line(text: str) -> None:
 def test_result_round_trip() -> None:
     made = result_of(parse("tcp"), "fail", reason="x", attempts=2, duration_s=1.5)
     assert Result.from_dict(made.as_dict()) == made
+
+
+class TestMongodbPoolJudge:
+    def check(self, **more: object) -> MongodbPoolCheck:
+        made = parse("mongodb_pool", **{"user": "linda", "clients": ["192.0.2.7", "2001:DB8::7"], "min_size": 2, "max_size": 3, **more})
+        assert isinstance(made, MongodbPoolCheck)
+        return made
+
+    def test_each_client_is_counted_for_itself(self) -> None:
+        there = ["192.0.2.7:40000", "192.0.2.7:40001", "[2001:db8::7]:5", "2001:db8::7:6", "192.0.2.8:1"]
+        seen = "192.0.2.7 2, 192.0.2.8 1, 2001:db8::7 2"
+        assert judge_pools(self.check(), there) == f"connections as linda: {seen}; 2 to 3 wanted"
+        with pytest.raises(CheckFailed, match=r"192\.0\.2\.7 has 2 connections as linda, fewer than 4 to 6; 2001:db8::7 has 2"):
+            judge_pools(self.check(processes=2), there)
+        with pytest.raises(CheckFailed, match=r"192\.0\.2\.7 has 4 connections as linda, more than 2 to 3"):
+            judge_pools(self.check(clients=["192.0.2.7"]), there * 2)

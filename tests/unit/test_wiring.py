@@ -4,6 +4,8 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.linda.ops.plugins.filter.fleet_endpoints import fleet_endpoints
 from ansible_collections.linda.ops.plugins.filter.mongodb_members import mongodb_members
+from ansible_collections.linda.ops.plugins.filter.mongodb_pool_checks import mongodb_pool_checks
+from ansible_collections.linda.ops.plugins.module_utils._checks_spec import MongodbPoolCheck, parse_checks
 
 HTTP = {"ports": [{"name": "http", "port": 8000, "from": ["edge"]}]}
 FLEET = {
@@ -32,6 +34,22 @@ def test_members_carry_name_port_and_what_the_host_says() -> None:
         {"host": "mongo1.example.org:27017", "priority": 2},
         {"host": "mongo2.example.org:27018"},
     ]
+
+
+def test_pools_are_proved_at_each_member_that_serves_clients() -> None:
+    hostvars = {
+        "mongo1": {"ansible_host": "192.0.2.11", "mongodb_port": 27018, "mongodb_application_user": "linda"},
+        "mongo2": {"mongodb_member": {"hidden": True}},
+        "mongo3": {"mongodb_member": {"priority": 2}},
+    }
+    checks = mongodb_pool_checks(["mongo1", "mongo2", "mongo3"], hostvars, "192.0.2.21", min_size=5, processes=4)
+    assert [(one["name"], one["address"], one["port"], one["user"]) for one in checks] == [
+        ("mongodb-pool-mongo1", "192.0.2.11", 27018, "linda"),
+        ("mongodb-pool-mongo3", "mongo3", 27017, "application"),
+    ]
+    first = parse_checks([{"host": "api1", "role": "application", **one} for one in checks])[0]
+    assert isinstance(first, MongodbPoolCheck)
+    assert (first.clients, first.min_size, first.max_size, first.processes) == (("192.0.2.21",), 5, 100, 4)
 
 
 def test_a_member_that_is_no_mapping_is_refused() -> None:
