@@ -99,11 +99,19 @@ GOOD: dict[str, dict[str, Any]] = {
         "mongodb_application_password": "a-password-of-the-application",
         "mongodb_monitor_password": "a-password-of-the-monitor",
     },
+    "schema": {"schema_addresses": ["192.0.2.31:27017"], "schema_login_password": "a-password-of-the-admin"},
     "edge": {"edge_server_names": ["api.example.com"], "edge_upstreams": [{"name": "api1", "address": "192.0.2.21:8000"}]},
 }
 
 PORT = "Write a whole number from 1 to 65535."
 DNS = "Use letters, digits and hyphens in labels separated by dots, such as api.example.org."
+
+
+def model(**collection: Any) -> dict[str, Any]:
+    """A description of one collection for role schema."""
+    return {"schema_databases": [{"name": "shop", "collections": [{"name": "it", **collection}]}]}
+
+
 CASES = [
     # names
     Case(
@@ -339,6 +347,34 @@ CASES = [
         ("application_secrets = (secret, not shown) holds a secret that is empty",),
     ),
     Case("application", "secret-number", {"application_secrets": {"PIN": 12345678}}, ("application_secrets = (secret, not shown) holds",)),
+    # schema
+    Case("schema", "typo", model(validater={}), ("schema_databases[0].collections[0].validater = {}", "Did you mean validator?")),
+    Case("schema", "action", model(validator={}, validation_action="log"), ("validation_action = ", "is none of: error, warn.")),
+    Case("schema", "validator-list", model(validator=[{"a": 1}]), ("schema_databases[0].collections[0].validator = ", "is not a mapping")),
+    Case("schema", "no-addresses", {"schema_addresses": []}, ("schema_addresses = [] is empty.",)),
+    Case("schema", "address", {"schema_addresses": ["mongo 1"]}, ('schema_addresses[0] = "mongo 1" is not a host and port',)),
+    Case("schema", "no-password", {"-": "schema_login_password"}, ("schema_login_password is not set.", "Ansible Vault")),
+    Case("schema", "unmanaged", {"schema_unmanaged_collections": "drop"}, ("schema_unmanaged_collections = ", "is none of: keep, report.")),
+    Case("schema", "allow", {"schema_allow": ["everything"]}, ("schema_allow[0] = ", "is none of: ")),
+    Case(
+        "schema", "keyword", model(validator={"$jsonSchema": {"bsonTyp": "object"}}), ("shop.it: validator.$jsonSchema.bsonTyp is not a",)
+    ),
+    Case(
+        "schema", "type", model(validator={"$jsonSchema": {"bsonType": "text"}}), ("bsonType = 'text' names no type that the server knows",)
+    ),
+    Case("schema", "action-alone", model(validation_action="warn"), ("shop.it: validation_action is given without validator",)),
+    Case("schema", "expiry", model(expire_after_seconds=60), ("by a TTL index",)),
+    Case("schema", "series", model(timeseries={"time_field": "t"}, validator={"a": 1}), ("validator is given for a time series",)),
+    Case("schema", "name", {"schema_databases": [{"name": "a b", "collections": [{"name": "x"}]}]}, ("Database 'a b'", "is refused: ")),
+    Case("schema", "keys", model(indexes=[{"keys": {"a": 1, "b": 1}}]), ("is refused: ", "shop.it", "keys")),
+    Case("schema", "option", model(indexes=[{"keys": {"a": 1}, "uniqe": True}]), ("is refused: ", "uniqe")),
+    Case(
+        "schema",
+        "ttl",
+        model(indexes=[{"keys": [{"a": 1}, {"b": 1}], "expire_after_seconds": 5}]),
+        ("is refused: ", "expire_after_seconds"),
+    ),
+    Case("schema", "twice", model(indexes=[{"keys": {"a": 1}, "name": "i"}, {"keys": {"b": 1}, "name": "i"}]), ("is refused: ", "shop.it")),
 ]
 
 
