@@ -231,16 +231,17 @@ def _lost(host: str, error: Exception) -> MongodbError:
 class Cluster:
     """What one module run holds of a cluster. Use as a context manager.
 
-    ``state`` is one of the table above; ``hello`` the last answer of the entry server.
+    ``state`` is one of the table above; ``hello`` the last answer of the entry server. ``lean``: log in at once, so that on a cluster
+    that knows us one connection does for everything; a member that is starting or without users is then asked without a login.
     """
 
-    def __init__(self, options: Login) -> None:
+    def __init__(self, options: Login, *, lean: bool = False) -> None:
         if not HAS_PYMONGO:
             raise MongodbError("no_driver", "The Python package pymongo (Debian: python3-pymongo) is missing where the module runs.")
         self.options = options
         self._links: list[Link] = []
         self._addresses: dict[str, str] = {}
-        self.entry = self._way_in() if options.addresses else self._link(options.host, login=False)
+        self.entry = self._way_in() if options.addresses else self._first_link(lean=lean)
         self.member = self.entry
         self.hello: dict[str, Any] = {}
         self.state = ""
@@ -422,6 +423,19 @@ class Cluster:
             self._addresses[canonical_host(str(hello["me"]))] = address
         return link, hello
 
+    def _first_link(self, *, lean: bool) -> Link:
+        """Return the connection to ``login_host``, with our rights when ``lean`` and the server takes the login."""
+        if lean and self.options.key:
+            link = self._link(self.options.host, login=True)
+            try:
+                link.command("hello")
+            except CommandError:
+                link.close()
+                self._links.remove(link)
+            else:
+                return link
+        return self._link(self.options.host, login=False)
+
     def _link(self, host: str, *, login: bool) -> Link:
         link = Link(self.options, host, login=login)
         self._links.append(link)
@@ -460,6 +474,9 @@ class Cluster:
 
     def _log_in(self) -> bool:
         """Log in at the entry server, else at the primary; return False when there is no user yet that one could log in as."""
+        if self.entry.logged_in:
+            self.member = self.entry
+            return True
         hosts = [self.entry.host]
         if self.hello.get("primary") and not self.hello.get("isWritablePrimary"):
             hosts += [address for address in [self.address_of(canonical_host(str(self.hello["primary"])))] if address is not None]

@@ -320,7 +320,7 @@ def run(module: AnsibleModule, result: dict[str, Any]) -> None:
     login = Login.from_params(module.params)
     nothing: dict[Namespace, Found] = {one.namespace: Found(exists=False) for one in described}
     try:
-        with Cluster(login) as cluster:
+        with Cluster(login, lean=True) as cluster:
             result["state"] = cluster.state
             name = cluster.hello.get("setName")
             wanted = module.params["replica_set"]
