@@ -226,6 +226,11 @@ FORMATS: dict[str, Format] = {
         "Remove line breaks and control characters",
         lambda value: isinstance(value, str) and all(ord(character) >= 32 and ord(character) != 127 for character in value),
     ),
+    "oplog_mb": Format(
+        "0 or a size that a running server's oplog can be given",
+        "Write a whole number of MB from 990 up, or 0 to leave it to the server",
+        lambda value: _whole_from(0)(value) and (int(str(value)) == 0 or 990 <= int(str(value)) <= 2**30),
+    ),
     "percentage": Format("a percentage (0..100)", "Write a number from 0 to 100", _number_between(0, 100)),
     "pgp_public_key": Format(
         "an ASCII-armoured OpenPGP public key",
