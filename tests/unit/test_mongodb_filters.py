@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.linda.ops.plugins.filter.mongodb_other_account import mongodb_other_account
 from ansible_collections.linda.ops.plugins.filter.mongodb_replset_problem import mongodb_replset_problem
 from ansible_collections.linda.ops.plugins.filter.mongodb_users_problem import mongodb_users_problem
 
@@ -40,3 +41,16 @@ def test_bad_users_are_told_without_their_passwords(users: list[dict[str, object
     problem = mongodb_users_problem(users, "admin")
     assert says in problem
     assert WORD not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("linda", "linda_next"), ("linda_next", "linda"), ("_next", "_next_next"), ("next", "next_next")]
+)
+def test_two_accounts_take_turns(name: str, other: str) -> None:
+    assert mongodb_other_account(name) == other
+    assert mongodb_other_account(other) == name
+
+
+def test_a_bad_role_of_our_own_is_told() -> None:
+    assert mongodb_users_problem([ADMIN], "admin", [{"name": "r", "roles": ["s"]}, {"name": "s"}]) == ""
+    assert "r@admin > r@admin" in mongodb_users_problem([ADMIN], "admin", [{"name": "r", "roles": ["r"]}])
