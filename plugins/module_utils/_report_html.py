@@ -264,9 +264,19 @@ _CHEVRON = '<svg class="chevron" aria-hidden="true"><use href="#i-open"/></svg>'
 
 def render_html(report: Report) -> str:
     """The whole page."""
-    verdict = report.verdict
-    title = f"{ {PASS: 'Passed', FAIL: 'Failed', EMPTY: 'Nothing checked'}[verdict] } · {report.fleet} validation"
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_hash(_SCRIPT)}'; base-uri 'none'; form-action 'none'"
+    word = {PASS: "Passed", FAIL: "Failed", EMPTY: "Nothing checked"}[report.verdict]
+    note = "Checks are seen from the controller or from the host itself. A time covers all attempts and the pauses between them."
+    body = f"""{_verdict(report)}
+{_failing(report)}
+{_all(report)}
+<footer><p>{note}</p></footer>"""
+    return page(f"{word} · {report.fleet} validation", body, script=_SCRIPT)
+
+
+def page(title: str, body: str, *, style: str = "", script: str = "") -> str:
+    """A page in the look of the reports; `body` is markup, `title` text. Only the given script may run."""
+    allowed = f"'sha256-{_hash(script)}'" if script else "'none'"
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {allowed}; base-uri 'none'; form-action 'none'"
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -275,17 +285,14 @@ def render_html(report: Report) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
 <title>{_e(title)}</title>
-<style>{_STYLE}</style>
+<style>{_STYLE}{style}</style>
 </head>
 <body>
 {_ICONS}
 <main>
-{_verdict(report)}
-{_failing(report)}
-{_all(report)}
-<footer><p>Checks are seen from the controller or from the host itself. A time covers all attempts and the pauses between them.</p></footer>
+{body}
 </main>
-<script>{_SCRIPT}</script>
+{f"<script>{script}</script>" if script else ""}
 </body>
 </html>
 """
