@@ -2,6 +2,7 @@
 
 python -m tests.bench            warm start of a fleet, site.yml twice, module runs, controller CPU
 python -m tests.bench --cold     the same, from an empty cache (builds images and packages anew; some minutes more)
+python -m tests.bench --only mongodb   indexes alone: budgets, and side by side with community.mongodb
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import Counter, defaultdict
 
 import yaml
 
+from tests.bench import mongodb
 from tests.support.ansible import ROOT, Lab, Run
 
 BUDGET = 6
@@ -63,10 +65,21 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="make bench", description="Print times and remote module runs of the foundation.")
     parser.add_argument("--cold", action="store_true", help="start from an empty cache, too")
+    parser.add_argument("--only", choices=["fleet", "mongodb"], help="measure one part")
+    chosen = parser.parse_args()
+    if chosen.only != "mongodb":
+        fleet(from_empty_cache=chosen.cold)
+    if chosen.only != "fleet":
+        progress("indexes on a mongod of its own")
+        mongodb.measure(row)
+
+
+def fleet(*, from_empty_cache: bool) -> None:
+    """Start the fleet and run site.yml on it."""
     cold = None
     LAB.cli("down", "--purge", check=False)
     try:
-        if parser.parse_args().cold:
+        if from_empty_cache:
             progress("lab up with an empty cache")
             with tempfile.TemporaryDirectory(dir=ROOT / ".lab") as cache:
                 os.environ["XDG_CACHE_HOME"] = cache
