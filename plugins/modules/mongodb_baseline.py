@@ -152,7 +152,8 @@ from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection impo
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
 
 MARKER = "linda_baseline_marker"
-DOCUMENTS, INSERTED = "documents", "inserted"
+DOCUMENTS = "documents"
+INSERTED = "inserted"
 GROUPS = 100
 BATCH = 1000
 DUPLICATE_KEY = 11000

@@ -288,7 +288,8 @@ with contextlib.suppress(ImportError):
 
 SHARD_NOT_FOUND = 70
 # hello's maxWireVersion of MongoDB 6.0 and 7.0.
-WIRE_6_0, WIRE_7_0 = 17, 21
+WIRE_6_0 = 17
+WIRE_7_0 = 21
 POLL_SECONDS = 1.0
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **LOGIN_ARGUMENTS,
