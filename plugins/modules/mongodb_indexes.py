@@ -24,9 +24,10 @@ description:
 options:
   collections:
     description:
-      - The collections, each with O(ignore:database), O(ignore:collection) and O(ignore:indexes); and, where they differ from those of the
-        module, C(unmanaged), C(soak) and C(allow).
-      - An index has C(keys), a list such as C([{user_id: 1}, {created_at: -1}]) (or a mapping of one field; a mapping of several has no
+      - The collections, each with C(database), C(collection) and C(indexes); and, where they differ from those of the module, C(unmanaged),
+        C(soak) and C(allow).
+      - >-
+        An index has C(keys), a list such as C([{user_id: 1}, {created_at: -1}]) (or a mapping of one field; a mapping of several has no
         order and is refused), each field C(1), C(-1), C(text), C(2dsphere), C(2d) or C(hashed).
       - It may have C(name) (default MongoDB's own), C(unique), C(sparse), C(hidden), C(expire_after_seconds),
         C(partial_filter_expression), C(collation), C(wildcard_projection), C(weights), C(default_language), C(language_override),
@@ -34,7 +35,8 @@ options:
         C(allow). MongoDB's own spelling (C(expireAfterSeconds)) and a mapping C(options), as with M(community.mongodb.mongodb_index), are
         understood, too. C(background) is accepted and means nothing, as with the server.
       - What is not given is the server's default; so an index described without C(hidden) is not hidden.
-      - Dates and other values that JSON has no word for are written as extended JSON, such as C({$date: 2026-01-01T00:00:00Z}).
+      - >-
+        Dates and other values that JSON has no word for are written as extended JSON, such as C({$date: 2026-01-01T00:00:00Z}).
     type: list
     elements: dict
   indexes:
