@@ -17,11 +17,13 @@ check() {
 python_check() { ruff check --quiet . && ruff format --check --quiet .; }
 types() { mypy --no-error-summary -p ansible_collections.linda.ops.plugins && mypy --no-error-summary lab scripts; }
 sanity() { scripts/sanity.sh; }
+# A collection of this name that somebody installed into the account's own ~/.ansible would hide the checkout.
+playbooks() { ANSIBLE_HOME="$PWD/build/ansible-home" ansible-lint -q --offline; }
 
 check ruff python_check
 check mypy types
 check yamllint yamllint --strict .
-check ansible-lint ansible-lint -q --offline
+check ansible-lint playbooks
 check sanity sanity
 check changelog antsibull-changelog lint
 [ "${#failed[@]}" -eq 0 ] || { printf 'lint: failed: %s\n' "${failed[*]}"; exit 1; }
