@@ -4,11 +4,14 @@
 
 The rules come from the server's manual ("Replica Set Reconfiguration", "replSetReconfig") and hold at every prefix of a plan:
 
-- one reconfiguration changes at most one voter;
-- the voters that are up stay a strict majority of all voters, and one of them can become primary;
-- a new voter joins with no vote and priority 0, and gets its vote only when it has caught up;
-- the primary is stepped down before it is removed or made unelectable, and only when its successor has caught up;
-- a member keeps its ``_id`` for life, and the ``_id`` of a removed member is not given to another.
+- one reconfiguration changes at most one voter, or the name of one member;
+- the voters that are up stay a strict majority of all voters, one of them can become primary, and where a majority of writes could
+  be acknowledged before a step it can after it (an arbiter votes, and acknowledges nothing);
+- a new voter joins with no vote and priority 0, and gets its vote only when it has caught up; an arbiter has nothing to catch up with
+  and joins with its vote, after the default write concern was set by name;
+- the primary is stepped down before it is removed, renamed or made unelectable, and only when its successor has caught up;
+- a member keeps its ``_id`` for life, and the ``_id`` of a removed member is not given to another;
+- all members have the same horizons at any time, or none.
 
 :func:`plan` is a fold of :func:`next_step` over :func:`advance`, so that a run that carries out one step, looks at the servers
 again and plans again follows the same road as the plan that was shown, and a run that died goes on from where it stopped.
@@ -17,118 +20,48 @@ again and plans again follows the same road as the plan that was shown, and a ru
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_replset_spec import (
+    LOOPBACK,
+    MAX_ID,
+    MAX_MEMBERS,
+    MAX_VOTERS,
+    PROPERTIES,
+    SETTINGS,
+    Desired,
+    Member,
+    canonical_host,
+    parse_desired,
+    picture,
+)
 
-DEFAULT_PORT = 27017
-MAX_VOTERS = 7
-MAX_MEMBERS = 50
-MAX_ID = 255
-LOOPBACK = re.compile(r"^(localhost|127(\.\d{1,3}){3}|\[::1\])$")
-HOST_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$")
-IPV6 = re.compile(r"^[0-9a-f:.]+$")
-
-# Our name of a member's property -> the server's name in the configuration document.
-PROPERTIES = {
-    "priority": "priority",
-    "votes": "votes",
-    "hidden": "hidden",
-    "delay": "secondaryDelaySecs",
-    "build_indexes": "buildIndexes",
-    "tags": "tags",
-}
-SETTINGS = {
-    "chaining_allowed": "chainingAllowed",
-    "election_timeout_millis": "electionTimeoutMillis",
-    "heartbeat_interval_millis": "heartbeatIntervalMillis",
-    "heartbeat_timeout_secs": "heartbeatTimeoutSecs",
-    "catch_up_timeout_millis": "catchUpTimeoutMillis",
-}
-
-
-def canonical_host(value: str) -> str:
-    """Return ``host:port`` in the one way we compare it: lower case, with a port, IPv6 in brackets.
-
-    :raises MongodbError: ``bad_host`` when the value is not a host name or an address with an optional port.
-    """
-    text = value.strip().lower()
-    if text.startswith("["):
-        name, bracket, rest = text[1:].partition("]")
-        valid = bool(bracket and IPV6.match(name)) and (rest == "" or rest.startswith(":"))
-        host, port = f"[{name}]", rest[1:] if rest else str(DEFAULT_PORT)
-    elif text.count(":") > 1:
-        host, port, valid = f"[{text}]", str(DEFAULT_PORT), bool(IPV6.match(text))
-    else:
-        host, colon, port = text.partition(":")
-        port = port if colon else str(DEFAULT_PORT)
-        valid = bool(HOST_NAME.match(host))
-    if not valid or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise MongodbError("bad_host", f"Member host {value!r} is not a host name or address with an optional port (host:port).")
-    return f"{host}:{int(port)}"
-
-
-@dataclass(frozen=True)
-class Member:
-    """One member. ``host`` is canonical, ``delay`` is in seconds, ``tags`` are sorted pairs.
-
-    ``id`` is None until the member has a place in a configuration. ``other`` holds what the server's document has beside the
-    properties we manage (horizons, for one): it is carried along unchanged.
-    """
-
-    host: str
-    priority: float = 1.0
-    votes: int = 1
-    hidden: bool = False
-    delay: int = 0
-    build_indexes: bool = True
-    tags: tuple[tuple[str, str], ...] = ()
-    id: int | None = None
-    other: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
-
-    @property
-    def electable(self) -> bool:
-        """Tell whether the member may become primary."""
-        return self.votes == 1 and self.priority > 0
-
-    def properties(self) -> dict[str, Any]:
-        """Return the managed properties under our names."""
-        return {name: dict(self.tags) if name == "tags" else getattr(self, name) for name in PROPERTIES}
-
-    def like(self, wanted: Member) -> Member:
-        """Return this member with the properties of ``wanted``, keeping ``_id`` and what we do not manage."""
-        return dataclasses.replace(wanted, id=self.id, other=self.other)
-
-    def document(self) -> dict[str, Any]:
-        """Return the member as it stands in the server's configuration document."""
-        if self.id is None:
-            raise ValueError(f"{self.host} has no _id yet")
-        named = {PROPERTIES[name]: value for name, value in self.properties().items()}
-        return {"_id": self.id, "host": self.host, **dict(self.other), **named}
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Member:
-        """Read a member of the server's configuration document."""
-        known = {"_id", "host", "slaveDelay", *PROPERTIES.values()}
-        return cls(
-            host=canonical_host(str(document["host"])),
-            priority=float(document.get("priority", 1)),
-            votes=int(document.get("votes", 1)),
-            hidden=bool(document.get("hidden", False)),
-            delay=int(document.get("secondaryDelaySecs", document.get("slaveDelay", 0))),
-            build_indexes=bool(document.get("buildIndexes", True)),
-            tags=tuple(sorted((str(key), str(value)) for key, value in dict(document.get("tags") or {}).items())),
-            id=int(document["_id"]),
-            other=tuple((key, value) for key, value in document.items() if key not in known),
-        )
+# What other parts of the collection take from here.
+__all__ = [
+    "LOOPBACK",
+    "SETTINGS",
+    "Desired",
+    "Health",
+    "Member",
+    "Observed",
+    "Probe",
+    "Step",
+    "advance",
+    "canonical_host",
+    "next_step",
+    "parse_desired",
+    "picture",
+    "plan",
+]
 
 
 @dataclass(frozen=True)
 class Health:
-    """What a member does now: ``up`` answers and holds data of the set, ``caught_up`` follows the primary closely."""
+    """What a member does now: ``up`` answers and holds data of the set (or votes as an arbiter), ``caught_up`` follows the primary
+    closely."""
 
     up: bool
     caught_up: bool
@@ -136,20 +69,13 @@ class Health:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a host outside the set answered. ``set_name`` is the set it is in now, None when it is in none."""
+    """What a host outside the set answered. ``set_name`` is the set it is in now, None when it is in none; ``me`` is the name that
+    it has in that set."""
 
     reachable: bool
     set_name: str | None = None
     knows_us: bool = False
-
-
-@dataclass(frozen=True)
-class Desired:
-    """The description: name, members in the order given, and only those settings that were named."""
-
-    name: str
-    members: tuple[Member, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    me: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +83,8 @@ class Observed:
     """What the servers say. ``members`` is None when no set exists.
 
     ``probes`` tells about hosts that are wanted but not in the set; a host without an entry was not asked (check mode on a host
-    that an earlier task would start) and is taken as good.
+    that an earlier task would start) and is taken as good. ``write_concern`` is the default ``w``, None when it was not asked for;
+    ``write_concern_set`` tells whether somebody set it, so that it does not follow the number of arbiters.
     """
 
     members: tuple[Member, ...] | None = None
@@ -167,18 +94,26 @@ class Observed:
     probes: Mapping[str, Probe] = field(default_factory=dict)
     name: str | None = None
     highest_id: int = -1
+    write_concern: str | int | None = None
+    write_concern_set: bool = False
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step. ``action`` is initiate, reconfigure, wait_caught_up or step_down; ``members`` and ``settings`` are the whole
-    configuration after an initiate or reconfigure."""
+    """One step. ``action`` is initiate, reconfigure, rename, set_default_write_concern, wait_caught_up or step_down.
+
+    ``members`` and ``settings`` are the whole configuration after an initiate, a reconfigure or a rename (of ``host``, its new
+    name); ``write_concern`` is the default ``w`` to set; ``level`` is the member that must have every write of the primary before the
+    step is done.
+    """
 
     action: str
     reason: str
     host: str | None = None
     members: tuple[Member, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    write_concern: str | int | None = None
+    level: str | None = None
 
     @property
     def writes(self) -> bool:
@@ -190,130 +125,13 @@ class Step:
         return {"action": self.action, "host": self.host, "reason": self.reason}
 
 
-# ---------------------------------------------------------------------------------------------------------------- the description
-
-
-def parse_member(raw: Any) -> Member:
-    """Read one entry of the ``members`` option: ``host[:port]`` or a mapping with ``host`` and properties.
-
-    Property names are ours or the server's (``secondary_delay_secs``, ``secondaryDelaySecs`` and ``slaveDelay`` are one).
-
-    :raises MongodbError: ``bad_host`` or ``bad_member``.
-    """
-    if isinstance(raw, str):
-        return Member(host=canonical_host(raw))
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("host"), str):
-        raise MongodbError("bad_member", f"Member {raw!r} is neither 'host:port' nor a mapping with a host.")
-    host = canonical_host(raw["host"])
-    aliases = {"secondary_delay_secs": "delay", "secondaryDelaySecs": "delay", "slaveDelay": "delay", "buildIndexes": "build_indexes"}
-    values: dict[str, Any] = {}
-    for key, value in raw.items():
-        name = aliases.get(key, key)
-        if name == "host" or value is None:
-            continue
-        if name in ("arbiterOnly", "arbiter") and value is False:
-            continue
-        if name not in PROPERTIES:
-            raise MongodbError("bad_member", f"Member {host}: {key!r} is not an option. Known: host, {', '.join(PROPERTIES)}.")
-        if name in values:
-            raise MongodbError("bad_member", f"Member {host}: {key!r} is given twice under different names.")
-        values[name] = _property(host, name, value)
-    if values.get("votes") == 0 or values.get("hidden") or values.get("delay") or values.get("build_indexes") is False:
-        values.setdefault("priority", 0.0)
-    member = Member(host=host, **values)
-    _check_member(member)
-    return member
-
-
-def _property(host: str, name: str, value: Any) -> Any:
-    """Return one property of a member in its own type; a number that came as text is read, anything else is refused."""
-    problem = MongodbError("bad_member", f"Member {host}: {name} = {value!r} is not valid.")
-    if name in ("hidden", "build_indexes"):
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in ("true", "yes", "false", "no"):
-            return str(value).lower() in ("true", "yes")
-        raise problem
-    if name == "tags":
-        if not isinstance(value, Mapping):
-            raise problem
-        return tuple(sorted((str(key), str(text)) for key, text in value.items()))
-    if isinstance(value, bool):
-        raise problem
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise problem from error
-    if name == "priority" and 0 <= number <= 1000:
-        return number
-    if name == "votes" and number in (0, 1):
-        return int(number)
-    if name == "delay" and number >= 0 and number == int(number):
-        return int(number)
-    raise problem
-
-
-def _check_member(member: Member) -> None:
-    """Refuse what the server would refuse, in words that name the member and the field."""
-    if member.priority == 0:
-        return
-    for wrong, why in (
-        (member.votes == 0, "has no vote"),
-        (member.hidden, "is hidden"),
-        (member.delay > 0, "is delayed"),
-        (not member.build_indexes, "builds no indexes"),
-    ):
-        if wrong:
-            raise MongodbError("bad_member", f"Member {member.host} {why} and so must have priority 0, not {member.priority:g}.")
-
-
-def parse_desired(name: str, members: Sequence[Any], settings: Mapping[str, Any]) -> Desired:
-    """Read and check the whole description.
-
-    :param settings: by our names (see ``SETTINGS``); None means "leave it as it is".
-    :raises MongodbError: ``bad_name``, ``empty_members``, ``duplicate_member``, ``even_voters``, ``too_many_voters``,
-        ``too_many_members``, ``no_electable_member``, ``mixed_loopback``, ``bad_host`` or ``bad_member``.
-    """
-    if not re.match(r"^[^/\s,$]+$", name):
-        raise MongodbError("bad_name", f"Replica set name {name!r} is empty or has a space, a comma, a slash or a dollar sign in it.")
-    if not members:
-        raise MongodbError("empty_members", f"Replica set {name}: the list of members is empty.")
-    parsed = tuple(parse_member(raw) for raw in members)
-    hosts = [member.host for member in parsed]
-    twice = sorted({host for host in hosts if hosts.count(host) > 1})
-    if twice:
-        raise MongodbError("duplicate_member", f"Replica set {name}: {', '.join(twice)} is listed more than once.")
-    if len(parsed) > MAX_MEMBERS:
-        raise MongodbError("too_many_members", f"Replica set {name}: {len(parsed)} members; a set has at most {MAX_MEMBERS}.")
-    voters = [member for member in parsed if member.votes]
-    if len(voters) > MAX_VOTERS:
-        raise MongodbError(
-            "too_many_voters", f"Replica set {name}: {len(voters)} voters; at most {MAX_VOTERS} members may vote (votes: 0)."
-        )
-    if len(voters) % 2 == 0:
-        raise MongodbError(
-            "even_voters",
-            f"Replica set {name}: {len(voters)} voters ({', '.join(member.host for member in voters) or 'none'}) is an even number. "
-            "An even set survives no more failures than the next smaller odd one: add a member or give one votes: 0.",
-        )
-    if not any(member.electable for member in parsed):
-        raise MongodbError("no_electable_member", f"Replica set {name}: no voter has a priority above 0, so none can become primary.")
-    loopback = [host for host in hosts if LOOPBACK.match(host.rpartition(":")[0])]
-    if loopback and len(loopback) != len(hosts):
-        raise MongodbError("mixed_loopback", f"Replica set {name}: {', '.join(loopback)} means another machine on every member; use names.")
-    given = {SETTINGS[key]: value for key, value in settings.items() if value is not None}
-    return Desired(name=name, members=parsed, settings=given)
-
-
-# ----------------------------------------------------------------------------------------------------------------------- the plan
-
-
 def plan(desired: Desired, observed: Observed) -> list[Step]:
     """Return the steps from ``observed`` to ``desired``; empty when there is nothing to do.
 
     :raises MongodbError: ``wrong_set`` (the servers are in a set of another name), ``member_of_other_set``,
-        ``member_unreachable``, ``arbiter_unsupported``, ``cannot_change``, ``majority_lost`` (no order of steps keeps a
-        majority of the voters up) or ``no_successor`` (the primary has to go and no member that is up may take over).
+        ``member_unreachable``, ``wrong_member`` and ``bad_rename`` (a new name that is not the old member's), ``cannot_change``,
+        ``majority_lost`` (no order of steps keeps a majority of the voters up) or ``no_successor`` (the primary has to go and no
+        member that is up may take over).
     """
     _refuse(desired, observed)
     steps: list[Step] = []
@@ -341,13 +159,27 @@ def _refuse(desired: Desired, observed: Observed) -> None:
             raise MongodbError(
                 "member_unreachable", f"{host} is to join the set and does not answer. Start it, or check name, port and TLS."
             )
-    wanted = {member.host: member for member in desired.members}
+    present = {member.host for member in observed.members or ()}
+    for goal in desired.members:
+        known = observed.probes[goal.host].me if goal.host in observed.probes else None
+        if known in present and goal.renamed_from != known:
+            raise MongodbError(
+                "wrong_member", f"{goal.host} is the member {known} under another name: write renamed_from: {known} to rename it."
+            )
+        if goal.renamed_from is not None and {goal.host, goal.renamed_from} <= present:
+            raise MongodbError(
+                "bad_rename", f"{goal.host} is renamed_from {goal.renamed_from}, but both are members of the set: remove one of them first."
+            )
+    for old, goal in _renames(desired, observed):
+        me = observed.probes[goal.host].me if goal.host in observed.probes else None
+        if me not in (None, old):
+            raise MongodbError("wrong_member", f"{goal.host} is renamed_from {old}, but the server that answers there is {me}.")
+    wanted = {member.host: member for member in _for_now(desired, observed).members}
     for member in observed.members or ():
-        goal = wanted.get(member.host)
-        if goal is not None and goal.build_indexes != member.build_indexes:
-            raise MongodbError("cannot_change", f"{member.host}: build_indexes cannot be changed; remove the member and add it again.")
-        if dict(member.other).get("arbiterOnly"):
-            raise MongodbError("arbiter_unsupported", f"{member.host} is an arbiter; this version does not manage sets with arbiters.")
+        goal_now = wanted.get(member.host)
+        for name in ("build_indexes", "arbiter"):
+            if goal_now is not None and getattr(goal_now, name) != getattr(member, name):
+                raise MongodbError("cannot_change", f"{member.host}: {name} cannot be changed; remove the member and add it again.")
 
 
 def next_step(desired: Desired, state: Observed) -> Step | None:
@@ -357,24 +189,125 @@ def next_step(desired: Desired, state: Observed) -> Step | None:
         return Step(
             "initiate", f"no replica set yet: start {desired.name} with {len(members)} members", members=members, settings=desired.settings
         )
-    return (
-        _attributes(desired, state)
-        or _leave_without_vote(desired, state)
-        or _voters(desired, state)
-        or _join_without_vote(desired, state)
-        or _retire_primary(desired, state)
+    now = _for_now(desired, state)
+    step = (
+        _default_write_concern(now, state)
+        or _attributes(now, state)
+        or _rename(desired, now, state)
+        or _leave_without_vote(now, state)
+        or _voters(now, state)
+        or _join_without_vote(now, state)
+        or _retire_primary(now, state)
     )
+    if step is None:
+        _refuse_unsafe_rename(desired, state)
+    return step
+
+
+def _renames(desired: Desired, state: Observed) -> list[tuple[str, Member]]:
+    """Return the members that still have their old name, as (old name, described member)."""
+    present = {member.host for member in state.members or ()}
+    return [
+        (member.renamed_from, member)
+        for member in desired.members
+        if member.renamed_from is not None and member.renamed_from in present and member.host not in present
+    ]
+
+
+def _for_now(desired: Desired, state: Observed) -> Desired:
+    """Return the description as it holds in the present configuration: under old names, and with horizons that all can have.
+
+    Every member has the same horizons, and no address is used twice. So horizons that come, go or pass from one machine to another
+    while machines come and go are left out of all members until everybody is there.
+    """
+    old_names = {goal.host: old for old, goal in _renames(desired, state)}
+    members = tuple(dataclasses.replace(member, host=old_names.get(member.host, member.host)) for member in desired.members)
+    present = state.members or ()
+    wanted = {member.host for member in members}
+    if not old_names and {member.host for member in present} == wanted:
+        return desired
+    leaving = [member for member in present if member.host not in wanted]
+    staying = {address for member in leaving for _name, address in member.horizons}
+    coming = {address for member in members for _name, address in member.horizons}
+    clash = coming & (staying | {member.host for member in present}) or staying & {member.host for member in desired.members}
+    if clash or {name for member in present for name, _address in member.horizons} != {
+        name for member in members for name, _address in member.horizons
+    }:
+        members = tuple(dataclasses.replace(member, horizons=()) for member in members)
+    return dataclasses.replace(desired, members=members)
+
+
+def _default_write_concern(desired: Desired, state: Observed) -> Step | None:
+    """The default write concern that is described; and one by name before the voters of a set with an arbiter change.
+
+    The default that nobody set follows the number of arbiters, and the server refuses a reconfiguration that would change it.
+    """
+    if state.write_concern is None:
+        return None
+    goal = desired.write_concern
+    if goal is None and not state.write_concern_set:
+        before = {(member.host, member.arbiter) for member in state.members or () if member.votes}
+        after = {(member.host, member.arbiter) for member in desired.members if member.votes}
+        if before != after and any(arbiter for _host, arbiter in before | after):
+            goal = "majority"
+    if goal is None or (state.write_concern_set and goal == state.write_concern):
+        return None
+    return Step("set_default_write_concern", f"set the default write concern to w: {goal}", write_concern=goal)
+
+
+def _rename(desired: Desired, now: Desired, state: Observed) -> Step | None:
+    """Give one member its new name, those that are down first and the primary last; None while it would be unsafe."""
+    pending = _renames(desired, state)
+    others = sorted((one for one in pending if one[0] != state.primary), key=lambda one: _up(state, one[0]))
+    for old, goal in others:
+        if _may_pause(state, old):
+            return _renamed(state, old, goal.host)
+    if others or not pending:
+        return None
+    old, goal = pending[0]
+    if not any(member.electable and member.host != old for member in state.members or ()):
+        return _renamed(state, old, goal.host)
+    return _step_down(now, state, old) if _successors(now, state, old) and _may_pause(state, old) else None
+
+
+def _renamed(state: Observed, old: str, new: str) -> Step:
+    members = tuple(dataclasses.replace(member, host=new) if member.host == old else member for member in state.members or ())
+    return Step("rename", f"rename {old} to {new}", host=new, members=members, settings=state.settings)
+
+
+def _may_pause(state: Observed, host: str) -> bool:
+    """Tell whether the set keeps its majority while the others look for a member under its new name."""
+    voters = [member.host for member in state.members or () if member.votes]
+    if host not in voters or not _up(state, host):
+        return True
+    return 2 * sum(_up(state, other) for other in voters if other != host) > len(voters)
+
+
+def _refuse_unsafe_rename(desired: Desired, state: Observed) -> None:
+    """Say why a name was not changed, when nothing else is left to do."""
+    for old, goal in _renames(desired, state):
+        down = sorted(member.host for member in state.members or () if member.votes and not _up(state, member.host))
+        raise MongodbError(
+            "majority_lost",
+            f"{old} cannot be renamed to {goal.host} while {', '.join(down) or 'a voter'} is down, because the others alone are no "
+            "majority. Bring it back first.",
+        )
 
 
 def _attributes(desired: Desired, state: Observed) -> Step | None:
     """Properties and settings that move no vote, all in one reconfiguration; the primary stays electable for now."""
     wanted = {member.host: member for member in desired.members}
+    horizons = any(member.horizons for member in desired.members)
     changed: list[str] = []
     members: list[Member] = []
     for member in state.members or ():
         goal = wanted.get(member.host)
-        keep = goal is None or goal.votes != member.votes or (member.host == state.primary and not goal.electable)
-        new = member if goal is None or keep else member.like(goal)
+        if goal is None:
+            new = member if horizons else dataclasses.replace(member, horizons=())
+        elif goal.votes != member.votes or (member.host == state.primary and not goal.electable):
+            new = dataclasses.replace(member, horizons=goal.horizons)
+        else:
+            new = member.like(goal)
         if new != member:
             changed.append(f"{member.host} ({', '.join(_differences(member, new))})")
         members.append(new)
@@ -408,6 +341,7 @@ def _voters(desired: Desired, state: Observed) -> Step | None:
     leaving.sort(key=lambda member: _up(state, member.host))
     others = [member for member in leaving if member.host != state.primary]
     coming = [goal for goal in desired.members if goal.votes and (goal.host not in current or not current[goal.host].votes)]
+    coming.sort(key=lambda goal: goal.arbiter)
     if not leaving and not coming:
         return None
     bring = _bring_in(state, coming, len(voters))
@@ -418,23 +352,29 @@ def _voters(desired: Desired, state: Observed) -> Step | None:
         return drop
     primary = next((member for member in leaving if member.host == state.primary), None)
     if primary is not None:
-        return _step_down(desired, state, primary.host)
+        step = _step_down(desired, state, primary.host)
+        # It hands over only if it can go then.
+        if _drop(state, wanted, primary) is not None:
+            return step
     down = sorted(member.host for member in voters if not _up(state, member.host))
+    moving = f"{', '.join(member.host for member in leaving)} cannot go" if leaving else f"{coming[0].host} cannot join"
     raise MongodbError(
         "majority_lost",
-        f"Nothing was changed further: {', '.join(member.host for member in leaving)} cannot go while {', '.join(down) or 'a voter'} is "
+        f"Nothing was changed further: {moving} while {', '.join(down) or 'a voter'} is "
         "down, because the members that are up would no longer be a majority. Bring it back first.",
     )
 
 
 def _bring_in(state: Observed, coming: Sequence[Member], voters: int) -> Step | None:
-    """Add a future voter without a vote, wait for it, or give it its vote; one at a time, a begun one first."""
+    """Add a future voter without a vote, wait for it, or give it its vote; one at a time, a begun one first, an arbiter last."""
     current = {member.host: member for member in state.members or ()}
     begun = [goal for goal in coming if goal.host in current]
     if not begun:
         if not coming:
             return None
         goal = coming[0]
+        if goal.arbiter:
+            return _add_arbiter(state, goal)
         newcomer = dataclasses.replace(goal, id=_free_id(state), votes=0, priority=0.0)
         return Step(
             "reconfigure",
@@ -450,15 +390,43 @@ def _bring_in(state: Observed, coming: Sequence[Member], voters: int) -> Step | 
         return None
     members = tuple(member.like(goal) if member.host == goal.host else member for member in state.members or ())
     return Step(
-        "reconfigure", f"give {goal.host} its vote and priority {goal.priority:g}", host=goal.host, members=members, settings=state.settings
+        "reconfigure",
+        f"give {goal.host} its vote and priority {goal.priority:g}",
+        host=goal.host,
+        members=members,
+        settings=state.settings,
+        level=None if goal.delay else goal.host,
     )
+
+
+def _add_arbiter(state: Observed, goal: Member) -> Step | None:
+    """Add an arbiter with its vote, if those that are up stay a majority until it is up. A set has one arbiter at a time."""
+    present = state.members or ()
+    members = (*present, dataclasses.replace(goal, id=_free_id(state)))
+    full = any(member.arbiter for member in present) or sum(member.votes for member in members) > MAX_VOTERS
+    if full or _strength(state, members) < max(1, _strength(state, present)):
+        return None
+    return Step("reconfigure", f"add {goal.host} as arbiter", host=goal.host, members=members, settings=state.settings)
+
+
+def _strength(state: Observed, members: Iterable[Member]) -> int:
+    """Return 2 when the members that are up can elect and acknowledge a write of the majority, 1 when they can only elect, else 0.
+
+    The server's write majority is that of the voters, but never more than the voters that hold data.
+    """
+    voters = [member for member in members if member.votes]
+    data = [member for member in voters if not member.arbiter]
+    majority = len(voters) // 2 + 1
+    if sum(_up(state, member.host) for member in voters) < majority:
+        return 0
+    return 2 if sum(_up(state, member.host) for member in data) >= min(majority, len(data)) else 1
 
 
 def _drop(state: Observed, wanted: Mapping[str, Member], leaver: Member) -> Step | None:
     """Take one voter (not the primary) out, or its vote away, if the rest that is up stays a majority."""
     rest = [member for member in state.members or () if member.votes and member.host != leaver.host]
-    up = [member for member in rest if _up(state, member.host)]
-    if 2 * len(up) <= len(rest) or not any(member.electable for member in up):
+    weaker = _strength(state, rest) < max(1, _strength(state, state.members or ()))
+    if weaker or not any(member.electable and _up(state, member.host) for member in rest):
         return None
     goal = wanted.get(leaver.host)
     if goal is None:
@@ -486,18 +454,19 @@ def _retire_primary(desired: Desired, state: Observed) -> Step | None:
     return _step_down(desired, state, goal.host)
 
 
-def _step_down(desired: Desired, state: Observed, primary: str) -> Step:
-    """Hand over to the electable member that stays, highest priority first, once it has caught up."""
-    wanted = {member.host: member for member in desired.members}
-    able = [
+def _successors(desired: Desired, state: Observed, primary: str) -> list[Member]:
+    """Return the members that are up, stay, and may lead instead of the primary."""
+    lasting = {member.host for member in desired.members if member.electable}
+    return [
         member
         for member in state.members or ()
-        if member.host != primary
-        and member.electable
-        and _up(state, member.host)
-        and member.host in wanted
-        and wanted[member.host].electable
+        if member.host != primary and member.electable and member.host in lasting and _up(state, member.host)
     ]
+
+
+def _step_down(desired: Desired, state: Observed, primary: str) -> Step:
+    """Hand over to the electable member that stays, highest priority first, once it has caught up."""
+    able = _successors(desired, state, primary)
     rest = [member for member in state.members or () if member.votes and member.host != primary]
     if not able:
         raise MongodbError("no_successor", f"{primary} is primary and has to go, and no member that stays is up and may become primary.")
@@ -508,12 +477,14 @@ def _step_down(desired: Desired, state: Observed, primary: str) -> Step:
     best = max(able, key=lambda member: (member.priority, _caught_up(state, member.host)))
     if not _caught_up(state, best.host):
         return Step("wait_caught_up", f"wait until {best.host} has caught up", host=best.host)
-    return Step("step_down", f"{primary} hands over as primary, {best.host} has caught up", host=primary)
+    return Step("step_down", f"{primary} hands over as primary, {best.host} has caught up", host=primary, level=best.host)
 
 
 def advance(state: Observed, step: Step) -> Observed:
     """Return what the servers will say after a step went well. After a step-down the best electable member leads."""
     health = dict(state.health)
+    if step.action == "set_default_write_concern":
+        return dataclasses.replace(state, write_concern=step.write_concern, write_concern_set=True)
     if step.action == "wait_caught_up" and step.host is not None:
         health[step.host] = Health(up=True, caught_up=True)
         return dataclasses.replace(state, health=health)
@@ -525,9 +496,11 @@ def advance(state: Observed, step: Step) -> Observed:
         health = {member.host: Health(up=True, caught_up=True) for member in step.members}
         primary = max((member for member in step.members if member.electable), key=lambda member: member.priority).host
     else:
-        primary = state.primary or ""
+        # Who was renamed answers under the new name; who is new holds nothing yet.
+        old = {member.id: member.host for member in state.members or ()}
+        primary = next((member.host for member in step.members if state.primary and old.get(member.id) == state.primary), "")
         for member in step.members:
-            health.setdefault(member.host, Health(up=True, caught_up=False))
+            health.setdefault(member.host, Health(up=True, caught_up=step.action == "rename"))
     ids = [member.id for member in step.members if member.id is not None]
     return dataclasses.replace(
         state,
@@ -537,17 +510,6 @@ def advance(state: Observed, step: Step) -> Observed:
         primary=primary or None,
         highest_id=max([state.highest_id, *ids]),
     )
-
-
-def picture(name: str, members: Iterable[Member] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a set as plain data for a diff, members by host."""
-    if members is None:
-        return {}
-    return {
-        "replica_set": name,
-        "members": {member.host: {"_id": member.id, **member.properties()} for member in sorted(members, key=lambda one: one.host)},
-        "settings": {key: settings[key] for key in sorted(settings) if key in SETTINGS.values()},
-    }
 
 
 def _differences(old: Member, new: Member) -> list[str]:

@@ -15,10 +15,12 @@ author:
 description:
   - Compares a replica set with its description, plans the way, and goes it step by step. The plan is the same in check mode, in the
     diff and in the run.
-  - Every prefix of a plan is safe. One reconfiguration changes one voter, the voters that are up stay a majority, a new voter joins
-    without a vote and gets it when it has caught up, and a primary that has to go hands over first.
+  - Every prefix of a plan is safe. One reconfiguration changes one voter or one name, the voters that are up stay a majority, a new
+    voter joins without a vote and gets it when it has caught up, and a primary that has to go hands over first.
   - After each step the servers are read again. A run that died at any point is finished by the next one.
   - Members keep their C(_id). Hosts are compared as lower-case C(host:port).
+  - A step that would be refused because a member is down is refused only when it stays down for five heartbeats (ten
+    seconds by default).
 options:
   replica_set:
     description:
@@ -29,12 +31,36 @@ options:
     description:
       - All members of the set. A member that is not listed is removed.
       - Each is C(host[:port]) (port 27017 when missing) or a mapping with C(host) and any of C(priority) (0 to 1000), C(votes)
-        (0 or 1), C(hidden), C(delay) in seconds (also C(secondary_delay_secs)), C(build_indexes) and C(tags). A property that is not
-        given has the server's default; a member without a vote, hidden or delayed gets priority 0.
+        (0 or 1), C(hidden), C(delay) in seconds (also C(secondary_delay_secs)), C(build_indexes), C(arbiter), C(tags), C(horizons)
+        (name to C(host:port), for all members or for none) and C(renamed_from). A property that is not given has the server's
+        default; a member without a vote, hidden or delayed gets priority 0.
       - The number of voters must be odd, and at most seven.
+      - C(renamed_from) is the host that the member had before. While the set still knows it under that name, and the new name is
+        answered by the same server, it is renamed and keeps its C(_id) and its data; one member after the other, the primary last.
+        Later the entry may stay as it is. Without it another host is another member, which is added, and copies all data.
+      - Of C(arbiter) a set has at most one. It takes no options for data, and its data path has to be empty when it joins, because a
+        server that holds data of the set breaks down as an arbiter. Before the voters of a set with an arbiter change, its default
+        write concern is set (see O(default_write_concern)).
     type: list
     elements: raw
     required: true
+  arbiter_at_index:
+    description: The place of the arbiter in O(members), from 0; another way to write C(arbiter).
+    type: int
+  beyond_seven:
+    description:
+      - What to do when O(members) has more than seven voters. V(refuse) says which ones are too many. V(no_vote) takes the vote and the
+        priority of those in the list that come after the seventh and do not ask for a vote by C(votes).
+    type: str
+    choices: [refuse, no_vote]
+    default: refuse
+  default_write_concern:
+    description:
+      - The write concern of clients that ask for none - V(majority), a number of members, or the name of a mode. Once it was set it can
+        be changed and not be unset.
+      - When not given it is left as it is, except that it becomes V(majority) before an arbiter joins or leaves, if nobody has set it.
+      - While the set is new and has no users the server takes no such command; the first run with a login sets it.
+    type: str
   chaining_allowed:
     description: Whether a secondary may replicate from another secondary. Left as it is when not given.
     type: bool
@@ -48,7 +74,12 @@ options:
     description: Milliseconds between two heartbeats. Left as it is when not given.
     type: int
   catch_up_timeout_millis:
-    description: Milliseconds that a new primary may use to catch up. Left as it is when not given.
+    description: Milliseconds that a new primary may use to catch up, V(-1) for any time. Left as it is when not given.
+    type: int
+  catch_up_takeover_delay_millis:
+    description:
+      - Milliseconds after which a member that is ahead of a primary that is catching up takes over, V(-1) for never. Left as it is
+        when not given.
     type: int
   max_lag:
     description: A member counts as caught up when it is at most this many seconds behind the primary.
@@ -60,6 +91,32 @@ options:
         with its copy, and the next run goes on from there.
     type: int
     default: 3600
+  force:
+    description: Only V(false) is taken. A forced reconfiguration loses writes; M(linda.ops.mongodb_replset_recover) does it with care.
+    type: bool
+    default: false
+  reconfigure:
+    description: Only V(true) is taken; the set is always brought to its description. To look only, use check mode.
+    type: bool
+    default: true
+  protocol_version:
+    description: Only V(1) is taken; the servers know no other.
+    type: int
+    choices: [1]
+  validate:
+    description: Has no effect, the description is always validated. For tasks that were written for community.mongodb.
+    type: bool
+    default: true
+  max_time_ms:
+    description: Has no effect, O(timeout) bounds each step. For tasks that were written for community.mongodb.
+    type: int
+  cluster_cmd:
+    description: Has no effect. For tasks that were written for community.mongodb.
+    type: str
+  debug:
+    description: Has no effect. For tasks that were written for community.mongodb.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - linda.ops.mongodb_login
 attributes:
@@ -75,6 +132,7 @@ attributes:
     description: Runs wherever pymongo is installed and the members can be reached.
 seealso:
   - module: linda.ops.mongodb_users
+  - module: linda.ops.mongodb_replset_recover
 """
 
 EXAMPLES = r"""
@@ -108,6 +166,42 @@ EXAMPLES = r"""
         hidden: true
   delegate_to: localhost
   run_once: true
+
+- name: Two members that hold data and an arbiter
+  linda.ops.mongodb_replset:
+    login_host: mongo1.example.net
+    login_user: admin
+    login_password: "{{ mongodb_admin_password }}"
+    ssl: true
+    replica_set: rs0
+    members:
+      - mongo1.example.net
+      - mongo2.example.net
+      - host: arbiter1.example.net
+        arbiter: true
+    default_write_concern: majority
+  delegate_to: localhost
+  run_once: true
+
+- name: The members move to other names, and clients outside have names of their own
+  linda.ops.mongodb_replset:
+    login_host: mongo1.db.example.net
+    login_user: admin
+    login_password: "{{ mongodb_admin_password }}"
+    ssl: true
+    replica_set: rs0
+    members:
+      - host: mongo1.db.example.net
+        renamed_from: mongo1.example.net
+        horizons: {outside: "db1.example.com:27017"}
+      - host: mongo2.db.example.net
+        renamed_from: mongo2.example.net
+        horizons: {outside: "db2.example.com:27017"}
+      - host: mongo3.db.example.net
+        renamed_from: mongo3.example.net
+        horizons: {outside: "db3.example.com:27017"}
+  delegate_to: localhost
+  run_once: true
 """
 
 RETURN = r"""
@@ -119,7 +213,9 @@ state:
   type: str
   sample: ready
 plan:
-  description: The steps from what was found to the description.
+  description: >-
+    The steps from what was found to the description. C(action) is C(initiate), C(reconfigure), C(rename), C(set_default_write_concern),
+    C(wait_caught_up) or C(step_down).
   returned: always
   type: list
   elements: dict
@@ -141,7 +237,8 @@ primary:
 code:
   description: >-
     What went wrong, in one word that stays the same between releases, such as V(even_voters), V(duplicate_member), V(majority_lost),
-    V(not_caught_up), V(member_of_other_set), V(login_failed), V(not_running) or V(tls_failed).
+    V(no_successor), V(not_caught_up), V(member_of_other_set), V(wrong_member), V(force_refused), V(login_failed), V(not_running) or
+    V(tls_failed).
   returned: failure
   type: str
   sample: even_voters
@@ -149,16 +246,18 @@ code:
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import (
     LOGIN_ARGUMENTS,
     LOGIN_TOGETHER,
+    MAJORITY,
     POLL_SECONDS,
     Cluster,
     CommandError,
+    Link,
     Login,
 )
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
@@ -180,16 +279,35 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     **LOGIN_ARGUMENTS,
     "replica_set": {"type": "str", "default": "rs0"},
     "members": {"type": "list", "elements": "raw", "required": True},
+    "arbiter_at_index": {"type": "int"},
+    "beyond_seven": {"type": "str", "choices": ["refuse", "no_vote"], "default": "refuse"},
+    "default_write_concern": {"type": "str"},
     "chaining_allowed": {"type": "bool"},
     "election_timeout_millis": {"type": "int"},
     "heartbeat_timeout_secs": {"type": "int"},
     "heartbeat_interval_millis": {"type": "int"},
     "catch_up_timeout_millis": {"type": "int"},
+    "catch_up_takeover_delay_millis": {"type": "int"},
     "max_lag": {"type": "int", "default": 10},
     "sync_timeout": {"type": "int", "default": 3600},
+    "force": {"type": "bool", "default": False},
+    "reconfigure": {"type": "bool", "default": True},
+    "protocol_version": {"type": "int", "choices": [1]},
+    "validate": {"type": "bool", "default": True},
+    "max_time_ms": {"type": "int"},
+    "cluster_cmd": {"type": "str"},
+    "debug": {"type": "bool", "default": False},
 }
 DATA_STATES = (1, 2)  # PRIMARY, SECONDARY
-STEP_DOWN_SECONDS = 60
+ARBITER = 7
+# A member that has just started, or was just added, counts as down until the next heartbeats; so only what stays down is down.
+SETTLE_HEARTBEATS = 5
+HEARTBEAT_MILLIS = 2000
+# A member that has stepped down refuses to be elected for so long; enough to change it, and short for whoever needs it as successor.
+STEP_DOWN_SECONDS = 15
+# The longest that writes wait for a successor, who was found level just before.
+HAND_OVER_SECONDS = 5
+EXCEEDED_TIME_LIMIT = 262
 # The server's numbers for "another reconfiguration is under way" and "the last one is not committed yet".
 BUSY = frozenset({109, 308})
 
@@ -204,7 +322,10 @@ class Replset:
         self.sync_timeout = float(params["sync_timeout"])
         self.timeout = float(params["timeout"])
         self.check_mode = check_mode
+        self.delays: dict[str, float] = {}
         self.highest_id = -1
+        # The localhost exception does not cover it, so a new set has the default that follows from its members until the next run.
+        self.reads_write_concern = cluster.state == "ready"
         if cluster.state == "no_set":
             self._find_elsewhere()
 
@@ -225,6 +346,7 @@ class Replset:
         config = link.command("replSetGetConfig")["config"]
         status = link.command("replSetGetStatus")
         members = tuple(Member.from_document(document) for document in config["members"])
+        self.delays = {member.host: float(member.delay) for member in members}
         self.highest_id = max([self.highest_id, *(member.id or 0 for member in members)])
         return Observed(
             name=config["_id"],
@@ -234,18 +356,38 @@ class Replset:
             primary=next((canonical_host(one["name"]) for one in status["members"] if one["state"] == 1), None),
             probes=self._probes({member.host for member in members}),
             highest_id=self.highest_id,
+            **self._write_concern(link, members),
         )
+
+    def look(self) -> tuple[Observed, list[Step]]:
+        """Read the servers and plan. A plan that is refused because somebody is down is made again for some heartbeats."""
+        began = time.monotonic()
+        while True:
+            observed = self.observe()
+            patience = SETTLE_HEARTBEATS * observed.settings.get("heartbeatIntervalMillis", HEARTBEAT_MILLIS) / 1000
+            try:
+                return observed, plan(self.desired, observed)
+            except MongodbError as error:
+                if error.code not in ("majority_lost", "no_successor") or time.monotonic() > began + patience:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def carry_out(self, step: Step) -> None:
         """Carry out one step and return when it is done and known to the majority."""
+        if step.level is not None:
+            self._wait_level(step.level)
         if step.action == "initiate":
             self._initiate(step)
         elif step.action == "wait_caught_up":
             self._wait_caught_up(str(step.host))
         elif step.action == "step_down":
             self._step_down(str(step.host))
+        elif step.action == "set_default_write_concern":
+            concern = {"w": step.write_concern, "wtimeout": 0}
+            self.cluster.primary().command("setDefaultRWConcern", defaultWriteConcern=concern, writeConcern=dict(MAJORITY))
         else:
             self._reconfigure(step)
+            self._wait_up(step)
 
     def _find_elsewhere(self) -> None:
         """The entry server has no set, but the set may live on the other members: then this one only has to join in again."""
@@ -273,13 +415,15 @@ class Replset:
         return Observed(name=status["set"], members=members, settings=self.desired.settings, health=self._health(status))
 
     def _health(self, status: Mapping[str, Any]) -> dict[str, Health]:
-        """Return who is up, and who is at most ``max_lag`` seconds behind the newest write."""
+        """Return who is up, and who is at most ``max_lag`` seconds behind the newest write (or behind its own delay)."""
         dates = [one["optimeDate"] for one in status["members"] if one["state"] in DATA_STATES and one.get("optimeDate")]
         health = {}
         for one in status["members"]:
-            up = one.get("health") == 1 and one["state"] in DATA_STATES
-            lag = (max(dates) - one["optimeDate"]).total_seconds() if up and dates else float("inf")
-            health[canonical_host(one["name"])] = Health(up=up, caught_up=up and lag <= self.max_lag)
+            host = canonical_host(one["name"])
+            holds_data = one.get("health") == 1 and one["state"] in DATA_STATES
+            lag = (max(dates) - one["optimeDate"]).total_seconds() if holds_data and dates else float("inf")
+            up = holds_data or (one.get("health") == 1 and one["state"] == ARBITER)
+            health[host] = Health(up=up, caught_up=lag <= self.max_lag + self.delays.get(host, 0))
         return health
 
     def _probes(self, present: set[str]) -> dict[str, Probe]:
@@ -296,8 +440,20 @@ class Replset:
                 continue
             others = {canonical_host(host) for key in ("hosts", "passives") for host in hello.get(key, [])}
             ours = hello.get("setName") == self.desired.name and bool(others & present)
-            probes[member.host] = Probe(reachable=True, set_name=hello.get("setName"), knows_us=ours)
+            me = canonical_host(hello["me"]) if hello.get("me") else None
+            probes[member.host] = Probe(reachable=True, set_name=hello.get("setName"), knows_us=ours, me=me)
         return probes
+
+    def _write_concern(self, link: Link, members: Sequence[Member]) -> dict[str, Any]:
+        """Return the default write concern as fields of Observed, empty when it does not matter here."""
+        arbiter = any(member.arbiter for member in (*members, *self.desired.members))
+        if not self.reads_write_concern or not (arbiter or self.desired.write_concern is not None):
+            return {}
+        answer = link.command("getDefaultRWConcern")
+        return {
+            "write_concern": answer.get("defaultWriteConcern", {}).get("w", 1),
+            "write_concern_set": answer.get("defaultWriteConcernSource") == "global",
+        }
 
     def _initiate(self, step: Step) -> None:
         config: dict[str, Any] = {"_id": self.desired.name, "members": [member.document() for member in step.members]}
@@ -327,6 +483,19 @@ class Replset:
     def _committed(self) -> bool:
         return bool(self.cluster.primary().command("replSetGetConfig", commitmentStatus=True).get("commitmentStatus"))
 
+    def _wait_up(self, step: Step) -> None:
+        """Wait until a member that was renamed, or an arbiter that joined, takes part; then the next step can count on it."""
+        members = {member.host: member for member in step.members}
+        if step.action != "rename" and not (step.host in members and members[step.host].arbiter):
+            return
+        host = str(step.host)
+
+        def is_up() -> bool:
+            health = self._health(self.cluster.primary().command("replSetGetStatus")).get(host)
+            return health is not None and health.up
+
+        self._until(is_up, self.timeout, "not_up", f"{host} has not answered to the set under this name")
+
     def _wait_caught_up(self, host: str) -> None:
         def caught_up() -> bool:
             health = self._health(self.cluster.primary().command("replSetGetStatus")).get(host)
@@ -334,9 +503,35 @@ class Replset:
 
         self._until(caught_up, self.sync_timeout, "not_caught_up", f"{host} is not a secondary within {self.max_lag:g} s of the primary")
 
+    def _wait_level(self, host: str) -> None:
+        """Wait until a member has every write that the primary has now.
+
+        A member that came back a moment ago has fresh writes too, and yet does not follow; being few seconds behind proves nothing.
+        """
+
+        def newest(of: Callable[[Mapping[str, Any]], bool]) -> Any:
+            status = self.cluster.primary().command("replSetGetStatus")
+            return max((one["optime"]["ts"] for one in status["members"] if of(one) and one.get("optime")), default=None)
+
+        goal = newest(lambda one: one["state"] == 1)
+
+        def level() -> bool:
+            own = newest(lambda one: canonical_host(one["name"]) == host)
+            return own is not None and (goal is None or own >= goal)
+
+        self._until(level, self.sync_timeout, "not_caught_up", f"{host} does not follow the primary")
+
     def _step_down(self, host: str) -> None:
-        primary = self.cluster.primary()
-        primary.command("replSetStepDown", STEP_DOWN_SECONDS, secondaryCatchUpPeriodSecs=STEP_DOWN_SECONDS // 2)
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                self.cluster.primary().command("replSetStepDown", STEP_DOWN_SECONDS, secondaryCatchUpPeriodSecs=HAND_OVER_SECONDS)
+                break
+            except CommandError as error:
+                if error.number != EXCEEDED_TIME_LIMIT or time.monotonic() > deadline:
+                    raise
+            # Nobody may be elected for now: a successor that was stepped down a moment ago. Writes go on in the meantime.
+            time.sleep(HAND_OVER_SECONDS)
 
         def handed_over() -> bool:
             known = self.cluster.primary_host()
@@ -362,8 +557,7 @@ class Replset:
 def converge(replset: Replset, result: dict[str, Any], *, check_mode: bool) -> None:
     """Read, plan, do the first step, and begin again, until the plan is empty; ``result`` is filled as it goes."""
     for number in range(1000):
-        observed = replset.observe()
-        steps = plan(replset.desired, observed)
+        observed, steps = replset.look()
         if number == 0:
             record(result, replset.desired, observed, steps)
         if check_mode or not steps:
@@ -378,11 +572,32 @@ def record(result: dict[str, Any], desired: Desired, observed: Observed, steps: 
     """Put the plan and the diff into the result; in check mode ``changed`` is what the run would report."""
     last = next((step for step in reversed(steps) if step.members), None)
     members, settings = (last.members, last.settings) if last else (observed.members, observed.settings)
+    concern = next((step.write_concern for step in steps if step.write_concern is not None), observed.write_concern)
     result["plan"] = [step.describe() for step in steps]
     result["diff"] = {
-        "before": picture(desired.name, observed.members, observed.settings),
-        "after": picture(desired.name, members, settings),
+        "before": picture(desired.name, observed.members, observed.settings, observed.write_concern),
+        "after": picture(desired.name, members, settings, concern),
     }
+
+
+def refuse_options(params: Mapping[str, Any]) -> None:
+    """Refuse options of community.mongodb whose effect would not be what their name says.
+
+    :raises MongodbError: ``force_refused`` or ``bad_option``.
+    """
+    if params["force"]:
+        raise MongodbError(
+            "force_refused",
+            "force: true is refused: it can undo writes that were acknowledged by the majority. If the majority is lost for good, "
+            "use linda.ops.mongodb_replset_recover.",
+        )
+    if not params["reconfigure"]:
+        raise MongodbError(
+            "bad_option", "reconfigure: false is refused: a set is always brought to its description. Use check mode to look only."
+        )
+    for name in ("max_lag", "sync_timeout"):
+        if params[name] < 1:
+            raise MongodbError("bad_option", f"{name} = {params[name]} is not a number of seconds above 0.")
 
 
 def run(module: AnsibleModule, result: dict[str, Any]) -> None:
@@ -391,7 +606,15 @@ def run(module: AnsibleModule, result: dict[str, Any]) -> None:
     :raises MongodbError: for every refusal and failure.
     """
     params = module.params
-    desired = parse_desired(params["replica_set"], params["members"], {name: params[name] for name in SETTINGS})
+    refuse_options(params)
+    desired = parse_desired(
+        params["replica_set"],
+        params["members"],
+        {name: params[name] for name in SETTINGS},
+        write_concern=params["default_write_concern"],
+        arbiter_at_index=params["arbiter_at_index"],
+        beyond_seven=params["beyond_seven"],
+    )
     login = Login.from_params(params)
     try:
         with Cluster(login) as cluster:

@@ -77,13 +77,73 @@ def test_bad_hosts_are_refused(bad: str) -> None:
         ("bad_member", ["a", "b", {"host": "c", "delay": 60, "priority": 1}]),
         ("bad_member", ["a", "b", {"host": "c", "delay": 1, "slaveDelay": 2}]),
         ("bad_member", ["a", "b", {"host": "c", "tags": "east"}]),
-        ("bad_member", ["a", "b", {"host": "c", "arbiterOnly": True}]),
+        ("bad_member", ["a", "b", {"host": "c", "arbiter": True, "delay": 60}]),
+        ("bad_member", ["a", "b", {"host": "c", "arbiter": True, "tags": {"dc": "east"}}]),
+        ("bad_member", ["a", "b", {"host": "c", "arbiter": True, "hidden": True}]),
+        ("bad_member", ["a", "b", {"host": "c", "arbiter": True, "build_indexes": False}]),
+        ("bad_member", ["a", "b", {"host": "c", "arbiterOnly": True, "votes": 0}]),
+        ("bad_member", ["a", "b", {"host": "c", "arbiter": True, "priority": 1}]),
+        ("bad_member", ["a", "b", {"host": "c", "renamed_from": 7}]),
+        ("too_many_arbiters", ["a", {"host": "b", "arbiter": True}, {"host": "c", "arbiter": True}]),
+        ("bad_horizons", ["a", "b", {"host": "c", "horizons": {"out": "c.example.net:1"}}]),
+        ("bad_horizons", [{"host": "a", "horizons": {"out": "192.0.2.1:1"}}]),
+        ("bad_horizons", [{"host": "a", "horizons": {"__default": "x:1"}}]),
+        ("bad_horizons", [{"host": "a", "horizons": {"out": "a"}}]),
+        ("bad_horizons", [{"host": host, "horizons": {"out": "x:1"}} for host in "abc"]),
+        ("bad_host", [{"host": "a", "horizons": {"out": "x:0"}}]),
+        ("bad_rename", ["a", "b", {"host": "c", "renamed_from": "b"}]),
+        ("bad_rename", ["a", {"host": "b", "renamed_from": "x"}, {"host": "c", "renamed_from": "X:27017"}]),
     ],
 )
 def test_bad_descriptions_are_refused(code: str, members: list[Any]) -> None:
     with pytest.raises(MongodbError) as caught:
         parse_desired("rs0", members, {})
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [
+        ("bad_setting", {"settings": {"election_timeout_millis": 0}}),
+        ("bad_setting", {"settings": {"heartbeat_interval_millis": -5}}),
+        ("bad_setting", {"settings": {"heartbeat_timeout_secs": 0}}),
+        ("bad_setting", {"settings": {"catch_up_timeout_millis": -2}}),
+        ("bad_setting", {"settings": {"catch_up_takeover_delay_millis": -2}}),
+        ("bad_write_concern", {"write_concern": "0"}),
+        ("bad_write_concern", {"write_concern": "-1"}),
+        ("bad_write_concern", {"write_concern": " "}),
+        ("bad_member", {"arbiter_at_index": 3}),
+        ("bad_member", {"arbiter_at_index": -1}),
+    ],
+)
+def test_bad_options_are_refused(code: str, options: dict[str, Any]) -> None:
+    with pytest.raises(MongodbError) as caught:
+        parse_desired("rs0", ["a", "b", "c"], **{"settings": {}, **options})
+    assert caught.value.code == code
+
+
+def test_an_arbiter_is_named_in_three_ways() -> None:
+    ways = [
+        parse_desired("rs0", ["a", "b", {"host": "c", "arbiter": True}], {}),
+        parse_desired("rs0", ["a", "b", {"host": "c", "arbiterOnly": "yes"}], {}),
+        parse_desired("rs0", ["a", "b", "c"], {}, arbiter_at_index=2),
+        parse_desired("rs0", [{"host": "a"}, {"host": "b"}, {"host": "c", "priority": 0}], {}, arbiter_at_index=2),
+    ]
+    assert all(one == ways[0] for one in ways)
+    assert ways[0].members[2] == Member("c:27017", arbiter=True, priority=0.0)
+
+
+def test_more_than_seven_voters_are_refused_by_name_or_the_last_lose_their_vote_when_asked() -> None:
+    hosts: list[Any] = [f"m{number}" for number in range(7)]
+    with pytest.raises(MongodbError, match=r"9 voters; .* Give m7:27017, m8:27017 votes: 0, or set beyond_seven to no_vote"):
+        parse_desired("rs0", [*hosts, "m7", {"host": "m8", "priority": 2}], {})
+    taken = parse_desired("rs0", [*hosts, "m7", {"host": "m8", "priority": 2}], {}, beyond_seven="no_vote").members
+    assert [(member.votes, member.priority) for member in taken] == [(1, 1.0)] * 7 + [(0, 0.0)] * 2
+    named = parse_desired("rs0", [*hosts, {"host": "m7", "votes": 1}, {"host": "m8", "arbiter": True}], {}, beyond_seven="no_vote").members
+    assert [member.votes for member in named] == [1, 1, 1, 1, 1, 0, 0, 1, 1]
+    with pytest.raises(MongodbError) as caught:
+        parse_desired("rs0", [{"host": host, "votes": 1} for host in [*hosts, "m7", "m8"]], {}, beyond_seven="no_vote")
+    assert caught.value.code == "too_many_voters"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "a,b"])
@@ -134,6 +194,8 @@ class Model:
     chance: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - a test's dice
     ids_ever: dict[int, str] = field(default_factory=dict)
     reconfigurations: int = 0
+    write_concern: str | int = "majority"
+    write_concern_set: bool = False
 
     def observe(self) -> Observed:
         if self.members is None:
@@ -146,6 +208,8 @@ class Model:
             health=health,
             primary=self.primary,
             highest_id=max(self.ids_ever),
+            write_concern=self.write_concern,
+            write_concern_set=self.write_concern_set,
         )
 
     def voters(self) -> set[str]:
@@ -165,27 +229,62 @@ class Model:
             able = [host for host in self.electable() if host != self.primary and host not in self.behind]
             assert able, "no caught-up successor"
             self.elect(without=step.host)
+        elif step.action == "set_default_write_concern":
+            assert step.write_concern is not None
+            self.write_concern, self.write_concern_set = step.write_concern, True
+        elif step.action == "rename":
+            self._rename(step)
         else:
             self._reconfigure(step)
         self.check()
 
+    def _rename(self, step: Step) -> None:
+        before = {member.id: member for member in (self.members or {}).values()}
+        changed = [(before[member.id], member) for member in step.members if before[member.id] != member]
+        ((old, new),) = changed
+        assert new == replace(old, host=str(step.host)), "a rename changes the name of one member and nothing else"
+        if old.host == self.primary:
+            assert self.electable() == [old.host], "the primary was renamed while another could lead"
+        elif old.votes and old.host not in self.down:
+            self.down.add(old.host)
+            assert self.majority_is_up(), "the majority is lost if the renamed member does not come back"
+            self.down.discard(old.host)
+        assert new.id is not None
+        self.ids_ever[new.id] = new.host
+        self.down.discard(old.host)
+        self.behind = {new.host if host == old.host else host for host in self.behind}
+        self.primary = new.host if self.primary == old.host else self.primary
+        self._take(step)
+        self.reconfigurations += 1
+
     def _reconfigure(self, step: Step) -> None:
         before = dict(self.members or {})
-        voters_before = self.voters()
+        voters_before, strength_before = self.voters(), self.writes_are_acknowledged()
+        arbiters_before = self.arbiters()
         assert self.majority_is_up(), "the server would not accept a reconfiguration without a majority"
         self._take(step)
         self.reconfigurations += 1
         assert len(voters_before ^ self.voters()) <= 1, "two voters changed at once"
+        if voters_before != self.voters() and arbiters_before | self.arbiters():
+            assert self.write_concern_set, "the implicit default write concern would change"
+        starting: set[str] = set()
         for host, member in (self.members or {}).items():
             if host in before:
                 assert before[host].id == member.id, "an _id changed"
+                assert before[host].arbiter == member.arbiter, "the server refuses this change"
                 if member.votes > before[host].votes:
                     assert host not in self.behind | self.down, "a vote for a member that has not caught up"
+            elif member.arbiter:
+                starting.add(host)
             else:
                 assert member.votes == 0, "a new member with a vote"
                 assert member.priority == 0
                 self.behind.add(host)
         assert self.primary in self.electable(), "the primary was removed or made unelectable"
+        self.down |= starting
+        assert self.majority_is_up(), "the majority hangs on an arbiter that has not started"
+        self.down -= starting
+        assert self.writes_are_acknowledged() >= strength_before, "writes of the majority were acknowledged before, and now are not"
 
     def _take(self, step: Step) -> None:
         hosts = [member.host for member in step.members]
@@ -198,6 +297,9 @@ class Model:
         self.members = {member.host: member for member in step.members}
         self.settings = dict(step.settings)
 
+    def arbiters(self) -> set[str]:
+        return {host for host, member in (self.members or {}).items() if member.arbiter}
+
     def electable(self) -> list[str]:
         return [host for host, member in (self.members or {}).items() if member.votes and member.priority > 0 and host not in self.down]
 
@@ -209,15 +311,27 @@ class Model:
     def majority_is_up(self) -> bool:
         return 2 * len(self.voters() - self.down) > len(self.voters())
 
+    def writes_are_acknowledged(self) -> bool:
+        holders = self.voters() - self.arbiters()
+        return len(holders - self.down) >= min(len(self.voters()) // 2 + 1, len(holders))
+
     def check(self) -> None:
         assert self.majority_is_up(), "the majority is lost"
         assert len(self.voters()) <= 7
+        assert len(self.arbiters()) <= 1
         assert self.electable()
+        members = (self.members or {}).values()
+        assert len({tuple(name for name, _address in member.horizons) for member in members}) == 1, "different horizons"
+        addresses = [address for member in members for _name, address in member.horizons]
+        if addresses:
+            addresses += [member.host for member in members]
+        assert len(set(addresses)) == len(addresses), "an address is used twice"
 
     def is_like(self, desired: Desired) -> bool:
         members = self.members or {}
         same = {host: replace(member, id=None) for host, member in members.items()} == {member.host: member for member in desired.members}
-        return same and all(self.settings.get(key) == value for key, value in desired.settings.items())
+        concern = desired.write_concern is None or (self.write_concern_set and self.write_concern == desired.write_concern)
+        return same and concern and all(self.settings.get(key) == value for key, value in desired.settings.items())
 
 
 NAMES = [f"m{number}:27017" for number in range(12)]
@@ -227,25 +341,55 @@ NAMES = [f"m{number}:27017" for number in range(12)]
 def descriptions(draw: st.DrawFn) -> Desired:
     voters = draw(st.sampled_from([1, 3, 3, 3, 5, 5, 7]))
     others = draw(st.integers(0, 2))
-    hosts = draw(st.permutations(NAMES))[: voters + others]
+    order = draw(st.permutations(NAMES))
+    hosts, spare = order[: voters + others], order[voters + others :]
+    arbiter = draw(st.sampled_from([None, None, 2])) if voters > 1 else None
+    horizons = draw(st.sampled_from([(), (), ("out",), ("out", "vpn")]))
     members: list[Member] = []
     for place, host in enumerate(hosts):
         tags = draw(st.sampled_from([(), (("dc", "east"),), (("dc", "west"),)]))
+        # The addresses go by place, so that they pass from one machine to another; some are names that members had or will have.
+        seen_as = tuple((name, spare[0] if place == 1 and name == "out" else f"{name}{place}.example.net:1") for name in horizons)
         if place >= voters:
-            members.append(
-                Member(host, votes=0, priority=0.0, hidden=draw(st.booleans()), delay=draw(st.sampled_from([0, 3600])), tags=tags)
-            )
+            hidden, delay = draw(st.booleans()), draw(st.sampled_from([0, 3600]))
+            members.append(Member(host, votes=0, priority=0.0, hidden=hidden, delay=delay, tags=tags, horizons=seen_as))
+        elif place == arbiter:
+            members.append(Member(host, priority=0.0, arbiter=True, horizons=seen_as))
         else:
             priority = draw(st.sampled_from([1.0, 1.0, 2.0, 0.5, 0.0])) if place else 1.0
-            members.append(Member(host, priority=priority, hidden=priority == 0 and draw(st.booleans()), tags=tags))
+            members.append(Member(host, priority=priority, hidden=priority == 0 and draw(st.booleans()), tags=tags, horizons=seen_as))
     chosen = draw(st.sampled_from([{}, {"electionTimeoutMillis": 5000}, {"chainingAllowed": False, "heartbeatTimeoutSecs": 5}]))
-    return Desired("rs", tuple(draw(st.permutations(members))), chosen)
+    return Desired("rs", tuple(draw(st.permutations(members))), chosen, draw(st.sampled_from([None, None, "majority", 2])))
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[Desired, Desired]:
+    """Two descriptions. In the second, machines that changed their kind have another name, and some were only renamed."""
+    first, second = draw(descriptions()), draw(descriptions())
+    kinds = {member.host: member.arbiter for member in first.members}
+    second = replace(
+        second,
+        members=tuple(
+            replace(member, host=f"n{member.host}") if kinds.get(member.host, member.arbiter) != member.arbiter else member
+            for member in second.members
+        ),
+    )
+    named = {member.host for member in second.members}
+    leaving = [member for member in first.members if member.host not in named]
+    members: list[Member] = []
+    for member in second.members:
+        old = next((one for one in leaving if one.arbiter == member.arbiter), None)
+        if member.host not in kinds and old is not None and draw(st.booleans()):
+            leaving.remove(old)
+            member = replace(member, renamed_from=old.host)
+        members.append(member)
+    return first, replace(second, members=tuple(members))
 
 
 def built(desired: Desired, seed: int) -> Model:
     model = Model(chance=random.Random(seed))  # noqa: S311 - a test's dice
-    (step,) = plan(desired, model.observe())
-    model.apply(step)
+    model.apply(plan(desired, model.observe())[0])
+    converge(model, desired)
     return model
 
 
@@ -260,8 +404,9 @@ def converge(model: Model, desired: Desired, *, steps: int = 200) -> int:
 
 
 @settings(max_examples=150, deadline=None)
-@given(descriptions(), descriptions(), st.integers(0, 2**16))
-def test_a_healthy_set_reaches_any_description_safely(first: Desired, second: Desired, seed: int) -> None:
+@given(changes(), st.integers(0, 2**16))
+def test_a_healthy_set_reaches_any_description_safely(change: tuple[Desired, Desired], seed: int) -> None:
+    first, second = change
     model = built(first, seed)
     assert plan(first, model.observe()) == []
     converge(model, second)
@@ -273,8 +418,9 @@ def test_a_healthy_set_reaches_any_description_safely(first: Desired, second: De
 
 
 @settings(max_examples=150, deadline=None)
-@given(descriptions(), descriptions(), st.integers(0, 2**16), st.integers(0, 30))
-def test_a_run_that_dies_anywhere_is_finished_by_the_next_one(first: Desired, second: Desired, seed: int, dies_after: int) -> None:
+@given(changes(), st.integers(0, 2**16), st.integers(0, 30))
+def test_a_run_that_dies_anywhere_is_finished_by_the_next_one(change: tuple[Desired, Desired], seed: int, dies_after: int) -> None:
+    first, second = change
     model = built(first, seed)
     for _number in range(dies_after):
         for step in plan(second, model.observe())[:1]:
@@ -286,8 +432,9 @@ def test_a_run_that_dies_anywhere_is_finished_by_the_next_one(first: Desired, se
 
 
 @settings(max_examples=100, deadline=None)
-@given(descriptions(), descriptions(), st.integers(0, 2**16))
-def test_the_shown_plan_is_the_road_when_elections_go_as_predicted(first: Desired, second: Desired, seed: int) -> None:
+@given(changes(), st.integers(0, 2**16))
+def test_the_shown_plan_is_the_road_when_elections_go_as_predicted(change: tuple[Desired, Desired], seed: int) -> None:
+    first, second = change
     model = built(first, seed)
     shown = plan(second, model.observe())
     walked = []
@@ -301,10 +448,11 @@ def test_the_shown_plan_is_the_road_when_elections_go_as_predicted(first: Desire
 
 
 @settings(max_examples=200, deadline=None)
-@given(descriptions(), descriptions(), st.integers(0, 2**16), st.data())
+@given(changes(), st.integers(0, 2**16), st.data())
 def test_with_members_down_it_is_done_safely_or_refused_with_a_reason(
-    first: Desired, second: Desired, seed: int, data: st.DataObject
+    change: tuple[Desired, Desired], seed: int, data: st.DataObject
 ) -> None:
+    first, second = change
     model = built(first, seed)
     voters = sorted(model.voters())
     model.down = set(data.draw(st.lists(st.sampled_from(voters), max_size=(len(voters) - 1) // 2, unique=True)))
@@ -461,7 +609,7 @@ def test_what_we_do_not_manage_is_carried_along() -> None:
         ("member_of_other_set", Observed(probes={"b:27017": Probe(True, "elsewhere")})),
         ("member_of_other_set", Observed(probes={"b:27017": Probe(True, "rs", knows_us=False)})),
         ("member_unreachable", Observed(probes={"b:27017": Probe(False)})),
-        ("arbiter_unsupported", Observed(name="rs", members=(Member("a:27017", id=0, other=(("arbiterOnly", True),)),))),
+        ("cannot_change", Observed(name="rs", members=(Member("a:27017", id=0, priority=0, arbiter=True),))),
         ("cannot_change", Observed(name="rs", members=(Member("a:27017", id=0, priority=0, build_indexes=False),))),
     ],
 )
