@@ -84,7 +84,7 @@ class Mongod:
         }
         if not self.set_name:
             del options["replication"]
-            del options["setParameter"]
+            options["setParameter"] = self.parameters
         config = self.directory / "mongod.conf"
         config.write_text(json.dumps(options))  # JSON is YAML
         self.process = subprocess.Popen([str(self.binary), "--config", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
