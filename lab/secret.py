@@ -26,6 +26,7 @@ _MAKERS = {
     "certificates_ca_passphrase": _password,
     "mongodb_admin_password": _password,
     "mongodb_application_password": _password,
+    "mongodb_backup_password": _password,
     "mongodb_keyfile": _keyfile,
     "mongodb_monitor_password": _password,
 }

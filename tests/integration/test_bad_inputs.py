@@ -348,6 +348,42 @@ CASES = [
         ('mongodb_members[0].host = "mongo 1:27017" is not a host and port',),
     ),
     Case("mongodb", "no-password", {"-": "mongodb_monitor_password"}, ("mongodb_monitor_password is not set.", "Ansible Vault")),
+    Case("mongodb", "backup-short", {"mongodb_backup_password": "too-little"}, ("mongodb_backup_password = (secret, not shown)", "16")),
+    Case("mongodb", "unmanaged", {"mongodb_unmanaged_users": "remove"}, ("mongodb_unmanaged_users = ", "is none of: keep, report, drop.")),
+    Case("mongodb", "user-typo", {"mongodb_users": [{"name": "a", "rolls": []}]}, ("mongodb_users[0].rolls", "Did you mean roles?")),
+    Case("mongodb", "user-twice", {"mongodb_users": [{"name": "monitor"}]}, ("is refused: admin.monitor is listed more than once.",)),
+    Case("mongodb", "user-subject", {"mongodb_users": [{"name": "a", "database": "$external"}]}, ("is refused: ", "RFC2253")),
+    Case(
+        "mongodb",
+        "user-network",
+        {"mongodb_users": [{"name": "a", "authentication_restrictions": [{"clientSource": ["10.0.0.5/8"]}]}]},
+        ("is refused: ", "clientSource = '10.0.0.5/8'"),
+    ),
+    Case(
+        "mongodb", "user-mechanism", {"mongodb_users": [{"name": "a", "mechanisms": ["PLAIN"]}]}, ("is refused: ", "mechanisms = ['PLAIN']")
+    ),
+    Case(
+        "mongodb", "role-cycle", {"mongodb_roles": [{"name": "a", "roles": ["a"]}]}, ("is refused: ", "a@admin > a@admin inherits itself")
+    ),
+    Case("mongodb", "role-twice", {"mongodb_roles": [{"name": "a"}, {"name": "a"}]}, ("is refused: ", "a@admin is listed more than once")),
+    Case(
+        "mongodb",
+        "role-resource",
+        {"mongodb_roles": [{"name": "a", "privileges": [{"resource": {"db": "x"}, "actions": ["find"]}]}]},
+        ("is refused: ", "resource = {'db': 'x'}"),
+    ),
+    Case(
+        "mongodb",
+        "role-actions",
+        {"mongodb_roles": [{"name": "a", "privileges": [{"resource": {"cluster": True}, "actions": []}]}]},
+        ("is refused: ", "actions = []"),
+    ),
+    Case(
+        "mongodb",
+        "role-abroad",
+        {"mongodb_roles": [{"name": "a", "database": "x", "roles": [{"role": "read", "db": "y"}]}]},
+        ("is refused: ", "cannot inherit read@y"),
+    ),
     # rules over several values
     Case("mongodb", "no-members", {"mongodb_members": []}, ("mongodb_members = [] is empty.",)),
     Case("mongodb", "even-voters", {"mongodb_members": MEMBERS[:2] + SELF + SILENT}, ("mongodb_members = ", "is refused: ", "odd")),
