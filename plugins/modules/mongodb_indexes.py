@@ -175,7 +175,7 @@ adopted:
   elements: dict
   sample: [{collection: linda.users, index: by_email, name: email_1}]
 unmanaged:
-  description: Indexes that nobody described, unless O(unmanaged=keep). RV(unmanaged[].drop_in) says in how many seconds one may be dropped.
+  description: Indexes that nobody described, unless O(unmanaged=keep). C(drop_in) says in how many seconds one may be dropped.
   returned: always
   type: list
   elements: dict
