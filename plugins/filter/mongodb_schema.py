@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_indexes_spec import parse_collections
 
 DOCUMENTATION = r"""
 name: mongodb_schema
@@ -26,12 +28,12 @@ options:
     required: true
   part:
     description:
-      - V(collections) for M(linda.ops.mongodb_collections), V(indexes) for M(linda.ops.mongodb_indexes), V(sharding) for how the collections
-        are spread.
+      - V(collections) for M(linda.ops.mongodb_collections), V(indexes) for M(linda.ops.mongodb_indexes), V(sharding) for their spread,
+        V(index_checks) for a check of type C(mongodb_indexes), one entry an index.
       - A collection without the part in question is left out; for V(indexes) that is one without the key, not one with an empty list.
     type: str
     required: true
-    choices: [collections, indexes, sharding]
+    choices: [collections, indexes, sharding, index_checks]
 seealso:
   - module: linda.ops.mongodb_collections
 """
@@ -60,8 +62,10 @@ PARTS: Mapping[str, Mapping[str, str]] = {
 
 def mongodb_schema(databases: Sequence[Mapping[str, Any]], part: str) -> list[dict[str, Any]]:
     """Return the entries; see RETURN."""
+    if part == "index_checks":
+        return index_checks(mongodb_schema(databases, "indexes"))
     if part != "collections" and part not in PARTS:
-        raise AnsibleFilterError(f"mongodb_schema: part {part!r} is not one of collections, {', '.join(PARTS)}")
+        raise AnsibleFilterError(f"mongodb_schema: part {part!r} is not one of collections, {', '.join(PARTS)}, index_checks")
     elsewhere = {key for keys in PARTS.values() for key in keys}
     found: list[dict[str, Any]] = []
     for database in databases:
@@ -72,6 +76,20 @@ def mongodb_schema(databases: Sequence[Mapping[str, Any]], part: str) -> list[di
             elif collection.get(part) is not None:
                 found.append(entry | {name: collection[key] for key, name in PARTS[part].items() if collection.get(key) is not None})
     return found
+
+
+def index_checks(collections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return collection, name and keys of every index that is to be there; nothing for a description that is refused elsewhere."""
+    try:
+        described = parse_collections(collections)
+    except MongodbError:
+        return []
+    return [
+        {"collection": one.label, "name": wanted.index.name, "keys": [{name: kind} for name, kind in wanted.index.keys]}
+        for one in described
+        for wanted in one.wanted
+        if wanted.present
+    ]
 
 
 class FilterModule:

@@ -31,9 +31,11 @@ options:
     default: linda.ops
   vars_file:
     description:
-      - The file of variables that the playbook hands to its roles (C(vars_files)), found as the playbook finds it.
-      - They win over the inventory, as they do in a play.
-    type: str
+      - The files of variables that the playbook hands to its roles (C(vars_files)), found as the playbook finds them.
+      - They win over the inventory, as they do in a play, and later ones over earlier ones.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -83,9 +85,11 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible ships no type i
         return found
 
     def _handed(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """What the play's `vars_files` entry says, unrendered."""
-        name = self.get_option("vars_file")
-        return self._load(self.find_file_in_search_path(variables, "vars", str(name))) if name else {}
+        """What the play's `vars_files` say, unrendered."""
+        found: dict[str, Any] = {}
+        for name in self.get_option("vars_file"):
+            found |= self._load(self.find_file_in_search_path(variables, "vars", str(name)))
+        return found
 
     def _load(self, path: str | Path) -> dict[str, Any]:
         return self._loader.load_from_file(str(path), trusted_as_template=True) or {}

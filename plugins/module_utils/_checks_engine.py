@@ -17,13 +17,14 @@ from typing import Any
 
 from ansible_collections.linda.ops.plugins.module_utils._checks_host import probe_argv, probe_unit
 from ansible_collections.linda.ops.plugins.module_utils._checks_http import probe_http
-from ansible_collections.linda.ops.plugins.module_utils._checks_mongodb import probe_mongodb, probe_mongodb_pool
+from ansible_collections.linda.ops.plugins.module_utils._checks_mongodb import probe_mongodb, probe_mongodb_indexes, probe_mongodb_pool
 from ansible_collections.linda.ops.plugins.module_utils._checks_net import CheckFailed, Deadline, Outcome, masked, shortened, words
 from ansible_collections.linda.ops.plugins.module_utils._checks_spec import (
     ArgvCheck,
     Check,
     HttpCheck,
     MongodbCheck,
+    MongodbIndexesCheck,
     MongodbPoolCheck,
     TcpCheck,
     TlsCheck,
@@ -110,6 +111,8 @@ def probe(check: Check, deadline: Deadline, secrets: Mapping[str, str]) -> Outco
         return probe_mongodb(check, deadline, secrets)
     if isinstance(check, MongodbPoolCheck):
         return probe_mongodb_pool(check, deadline, secrets)
+    if isinstance(check, MongodbIndexesCheck):
+        return probe_mongodb_indexes(check, deadline, secrets)
     if isinstance(check, UnitCheck):
         return probe_unit(check, deadline)
     if isinstance(check, ArgvCheck):

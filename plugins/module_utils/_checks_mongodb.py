@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, The linda.ops authors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The probes `mongodb` and `mongodb_pool`. They need pymongo where they run; everything else is standard library.
+"""The probes `mongodb`, `mongodb_pool` and `mongodb_indexes`. They need pymongo where they run; everything else is standard library.
 
 What the replica set says about itself is judged by pure functions (`judge`); the client only asks and writes.
 """
@@ -21,7 +21,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.linda.ops.plugins.module_utils._checks_net import CheckFailed, Deadline, Outcome
-from ansible_collections.linda.ops.plugins.module_utils._checks_spec import MongodbCheck, MongodbPoolCheck, MongodbServerCheck
+from ansible_collections.linda.ops.plugins.module_utils._checks_spec import (
+    MongodbCheck,
+    MongodbIndexesCheck,
+    MongodbPoolCheck,
+    MongodbServerCheck,
+)
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -32,6 +37,7 @@ _STALE = 3600
 _FULL = 0.9
 _GOOD_STATES = ("PRIMARY", "SECONDARY", "ARBITER")
 _AUTHENTICATION_FAILED, _UNAUTHORIZED, _NO_REPLICATION, _NOT_INITIATED = 18, 13, 76, 94
+_NO_SUCH_COLLECTION = 26
 
 
 def probe_mongodb(check: MongodbCheck, deadline: Deadline, secrets: Mapping[str, str]) -> Outcome:
@@ -64,6 +70,46 @@ def probe_mongodb_pool(check: MongodbPoolCheck, deadline: Deadline, secrets: Map
     ]
     with _refusals_explained(asked), _authority(check) as ca_file, _client(check, asked, ca_file, deadline, secrets) as client:
         return Outcome(judge_pools(check, [str(one["client"]) for one in client.admin.aggregate(pipeline)]))
+
+
+def probe_mongodb_indexes(check: MongodbIndexesCheck, deadline: Deadline, secrets: Mapping[str, str]) -> Outcome:
+    """Ask a member which indexes it has; `$indexStats` answers for this member, and a user with `clusterMonitor` may ask it."""
+    asked = f"{check.address}:{check.port}"
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    with _refusals_explained(asked), _authority(check) as ca_file, _client(check, asked, ca_file, deadline, secrets) as client:
+        for namespace in dict.fromkeys(index.collection for index in check.indexes):
+            database, _dot, collection = namespace.partition(".")
+            found[namespace] = _index_stats(client, database, collection)
+    return Outcome(judge_indexes(check, found))
+
+
+def _index_stats(client: MongoClient[dict[str, Any]], database: str, collection: str) -> list[Mapping[str, Any]]:
+    """What a member says about the indexes of a collection; nothing about one that does not exist."""
+    from pymongo.errors import OperationFailure
+
+    try:
+        return list(client[database][collection].aggregate([{"$indexStats": {}}]))
+    except OperationFailure as problem:
+        if problem.code != _NO_SUCH_COLLECTION:
+            raise
+        return []
+
+
+def judge_indexes(check: MongodbIndexesCheck, found: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    """Compare the answers of `$indexStats` by collection with what is expected; raises CheckFailed with every index that is not there.
+
+    An index under another name with the same keys is there: whoever made it first named it.
+    """
+    problems: list[str] = []
+    for index in check.indexes:
+        same = [one for one in found[index.collection] if one["name"] == index.name or tuple(one["key"].items()) == index.keys]
+        if not same:
+            problems.append(f"{index.collection} has no index {index.name}")
+        elif all(one.get("building") for one in same):
+            problems.append(f"{index.collection}: {index.name} is still being built")
+    if problems:
+        raise CheckFailed("; ".join(problems))
+    return f"{len(check.indexes)} indexes on {len(found)} collections"
 
 
 def judge_pools(check: MongodbPoolCheck, connections: Iterable[str]) -> str:

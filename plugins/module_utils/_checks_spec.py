@@ -166,6 +166,22 @@ class MongodbPoolCheck(MongodbServerCheck):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MongodbIndex:
+    """An index by its collection (database.collection), name and keys in order."""
+
+    collection: str
+    name: str
+    keys: tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MongodbIndexesCheck(MongodbServerCheck):
+    """The member has these indexes, each under its name or another one, and built."""
+
+    indexes: tuple[MongodbIndex, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnitCheck(Check):
     """The systemd unit is in the wanted state; None means that it does not matter."""
 
@@ -410,6 +426,23 @@ def _mongodb_pool(reader: Reader, common: _Common) -> Check:
     )
 
 
+def _mongodb_indexes(reader: Reader, common: _Common) -> Check:
+    indexes: list[MongodbIndex] = []
+    for place, raw in enumerate(reader.items("indexes", required=True)):
+        index = Reader(raw, f"{reader.where}: indexes[{place}]", reader.problems)
+        collection = index.text("collection", required=True, pattern=r"[^.]+\..+", wording="database.collection (linda.users)")
+        name = index.text("name", required=True)
+        keys: list[tuple[str, object]] = []
+        for key in index.items("keys", required=True):
+            if not isinstance(key, Mapping) or len(key) != 1:
+                index.complain("keys", f"has {shown(key)}, not a mapping of one field such as {{user_id: 1}}")
+                continue
+            keys += [(str(field), value) for field, value in key.items()]
+        index.finish()
+        indexes.append(MongodbIndex(collection=collection, name=name, keys=tuple(keys)))
+    return MongodbIndexesCheck(indexes=tuple(indexes), **_mongodb_server(reader), **common)
+
+
 def _mongodb(reader: Reader, common: _Common) -> Check:
     return MongodbCheck(
         replica_set=reader.optional_text("replica_set"),
@@ -461,6 +494,7 @@ _PARSERS: dict[str, Callable[[Reader, _Common], Check]] = {
     "websocket": _websocket,
     "mongodb": _mongodb,
     "mongodb_pool": _mongodb_pool,
+    "mongodb_indexes": _mongodb_indexes,
     "unit": _unit,
     "argv": _argv,
 }
@@ -509,7 +543,7 @@ def with_default_authority(raw: object, ca_file: str | None) -> object:
     """The raw check with `ca_file` filled in where it verifies certificates and names no authority itself."""
     if ca_file is None or not isinstance(raw, Mapping) or raw.get("ca_file") is not None or raw.get("ca_pem") is not None:
         return raw
-    if raw.get("type") not in ("tls", "http", "websocket", "mongodb", "mongodb_pool") or raw.get("tls") is False:
+    if raw.get("type") not in ("tls", "http", "websocket", "mongodb", "mongodb_pool", "mongodb_indexes") or raw.get("tls") is False:
         return raw
     return {**raw, "ca_file": ca_file}
 

@@ -10,7 +10,8 @@ module: run_checks
 short_description: Run checks of services, from the controller or from their host
 version_added: 0.1.0
 description:
-  - Runs checks of the types tcp, tls, http, websocket, mongodb, mongodb_pool, unit and argv concurrently, each with a deadline and retries.
+  - Runs checks of the types tcp, tls, http, websocket, mongodb, mongodb_pool, mongodb_indexes, unit and argv concurrently, each with a
+    deadline and retries.
   - The format of a check is described in C(docs/service-descriptor.md) of the collection.
   - Checks seen from the controller need no connection to a host. All checks seen from the host itself are one module run.
   - Nothing that goes wrong inside one check stops the others, a host that cannot be reached included. It becomes a failure with its reason.
@@ -62,7 +63,7 @@ attributes:
     platforms: posix
     support: full
 requirements:
-  - pymongo where a check of type mongodb or mongodb_pool runs
+  - pymongo where a check of type mongodb, mongodb_pool or mongodb_indexes runs
 seealso:
   - plugin: linda.ops.fleet_checks
     plugin_type: filter

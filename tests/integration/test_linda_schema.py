@@ -20,6 +20,8 @@ import pymongo
 import pytest
 import yaml
 from ansible_collections.linda.ops.plugins.filter.mongodb_schema import mongodb_schema
+from ansible_collections.linda.ops.plugins.module_utils._checks_engine import run_all
+from ansible_collections.linda.ops.plugins.module_utils._checks_spec import parse_checks
 from mongodb_support import ADMIN_WORD, Bench, Mongod, run
 
 from lab.mirror import MirrorError, mongod_binary
@@ -28,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "playbooks" / "vars" / "linda_schema.yml"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "linda-lab"
 SEED = 20260401
+MONITOR_WORD = "Monitor-word-1"
 USERS, CONVERSATIONS, MESSAGES = 300, 4, 25
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 # No query rests on the index of the shard key: it is there for the shards.
@@ -282,3 +285,25 @@ def test_a_second_run_over_the_filled_model_changes_nothing(server: Mongod, lind
     for module, part in (("mongodb_collections", "collections"), ("mongodb_indexes", "indexes")):
         done = run(module, login(server, collections=mongodb_schema(databases(), part), unmanaged="report"))
         assert (done.get("changed"), done.get("unmanaged")) == (False, []), done
+
+
+def test_the_check_of_the_role_sees_an_index_that_is_gone(server: Mongod, linda: pymongo.database.Database[dict[str, Any]]) -> None:
+    linda.client.admin.command("createUser", "monitor", pwd=MONITOR_WORD, roles=["clusterMonitor"])
+    check = {
+        "name": "indexes", "host": "mongo1", "role": "schema", "type": "mongodb_indexes", "address": "127.0.0.1", "port": server.port,
+        "ca_file": str(server.authority.file), "username": "monitor", "password_variable": "monitor_word", "retries": 0,
+        "indexes": mongodb_schema(databases(), "index_checks"),
+    }  # fmt: skip
+
+    def seen(**more: Any) -> tuple[str, str]:
+        (result,) = run_all(parse_checks([{**check, **more}]), {"mongo1": {"monitor_word": MONITOR_WORD}}, 1)
+        return result.status, result.evidence if result.status == "pass" else result.reason
+
+    assert seen() == ("pass", "21 indexes on 6 collections")
+    linda.users.drop_index("users_phone")
+    assert seen() == ("fail", "linda.users has no index users_phone")
+    # Under another name it is the same index.
+    linda.users.create_index("phone", unique=True, name="by_hand")
+    assert seen() == ("pass", "21 indexes on 6 collections")
+    nowhere = {"collection": "linda.nowhere", "name": "x", "keys": [{"x": 1}]}
+    assert seen(indexes=[nowhere]) == ("fail", "linda.nowhere has no index x")

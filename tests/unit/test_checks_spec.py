@@ -13,6 +13,7 @@ from ansible_collections.linda.ops.plugins.module_utils._checks_host import judg
 from ansible_collections.linda.ops.plugins.module_utils._checks_mongodb import (
     OplogWindow,
     judge,
+    judge_indexes,
     judge_oplog,
     judge_pools,
     primary_address,
@@ -42,6 +43,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "websocket": {"url": "ws://edge.linda.test/ws"},
     "mongodb": {},
     "mongodb_pool": {"user": "linda", "clients": ["192.0.2.7"]},
+    "mongodb_indexes": {"indexes": [{"collection": "linda.users", "name": "by_phone", "keys": [{"phone": 1}]}]},
     "unit": {"unit": "nginx.service"},
     "argv": {"argv": ["true"]},
 }
@@ -117,6 +119,15 @@ WRONG: list[tuple[str, str, object]] = [
         ("min_size", 101), ("min_size", -1), ("max_size", 0), ("max_size", "100"), ("processes", 0), ("username", "monitor"), ("port", 0),
         ("password_variable", "word"), ("auth_source", 1), ("tls", "true"),
         ("replica_set", "rs0"),
+    )),
+    *(("mongodb_indexes", field, value) for field, value in (
+        ("indexes", []), ("indexes", None), ("indexes", ["by_phone"]),
+        ("indexes", [{"collection": "users", "name": "x", "keys": [{"a": 1}]}]),
+        ("indexes", [{"collection": "linda.users", "name": "", "keys": [{"a": 1}]}]),
+        ("indexes", [{"collection": "linda.users", "name": "x", "keys": [{"a": 1, "b": 1}]}]),
+        ("indexes", [{"collection": "linda.users", "name": "x", "keys": []}]),
+        ("indexes", [{"collection": "linda.users", "name": "x", "keys": [{"a": 1}], "unique": True}]),
+        ("port", 0), ("username", "monitor"), ("password_variable", "word"), ("auth_source", 1), ("tls", "true"),
     )),
     *(("unit", field, value) for field, value in (
         ("unit", "nginx"), ("unit", "../x.service"), ("unit", "-x.service --now"), ("active", "yes"), ("enabled", 1),
@@ -208,7 +219,7 @@ def test_default_authority_goes_where_certificates_are_verified() -> None:
         raw = {**COMMON, "type": kind, **LEAST[kind]}
         filled = with_default_authority(raw, "/ca.pem")
         assert isinstance(filled, dict)
-        assert (filled.get("ca_file") == "/ca.pem") == (kind in ("tls", "http", "websocket", "mongodb", "mongodb_pool"))
+        assert (filled.get("ca_file") == "/ca.pem") == (kind in ("tls", "http", "websocket", "mongodb", "mongodb_pool", "mongodb_indexes"))
         assert with_default_authority(raw, None) == raw
         parse_checks([filled])
     for own in ({"ca_file": "/own.pem"}, {"ca_pem": PEM}, {"tls": False}):
@@ -379,3 +390,17 @@ class TestMongodbPoolJudge:
             judge_pools(self.check(processes=2), there)
         with pytest.raises(CheckFailed, match=r"192\.0\.2\.7 has 4 connections as linda, more than 2 to 3"):
             judge_pools(self.check(clients=["192.0.2.7"]), there * 2)
+
+
+def test_an_index_is_there_under_its_name_or_with_its_keys() -> None:
+    check = parse("mongodb_indexes")
+
+    def judged(*found: dict[str, Any]) -> str:
+        return judge_indexes(check, {"linda.users": list(found)})
+
+    assert judged({"name": "by_phone", "key": {"phone": 1}}) == "1 indexes on 1 collections"
+    assert judged({"name": "phone_1", "key": {"phone": 1.0}}) == "1 indexes on 1 collections"
+    with pytest.raises(CheckFailed, match=r"linda\.users has no index by_phone"):
+        judged({"name": "phone_-1", "key": {"phone": -1}})
+    with pytest.raises(CheckFailed, match=r"linda\.users: by_phone is still being built"):
+        judged({"name": "by_phone", "key": {"phone": 1}, "building": True})
