@@ -28,8 +28,8 @@ options:
     required: true
   part:
     description:
-      - V(collections) for M(linda.ops.mongodb_collections), V(indexes) for M(linda.ops.mongodb_indexes), V(sharding) for their spread,
-        V(index_checks) for a check of type C(mongodb_indexes), one entry an index.
+      - V(collections) for M(linda.ops.mongodb_collections), V(indexes) for M(linda.ops.mongodb_indexes), V(sharding) for
+        M(linda.ops.mongodb_sharding), V(index_checks) for a check of type C(mongodb_indexes), one entry an index.
       - A collection without the part in question is left out; for V(indexes) that is one without the key, not one with an empty list.
     type: str
     required: true
@@ -54,27 +54,26 @@ _value:
 """
 
 # What a collection says about other parts than itself: the keys of the other modules' entries.
-PARTS: Mapping[str, Mapping[str, str]] = {
-    "indexes": {"indexes": "indexes", "unmanaged_indexes": "unmanaged", "allow_indexes": "allow"},
-    "sharding": {"sharding": "sharding"},
-}
+INDEX_KEYS: Mapping[str, str] = {"indexes": "indexes", "unmanaged_indexes": "unmanaged", "allow_indexes": "allow"}
+ELSEWHERE = frozenset({*INDEX_KEYS, "sharding"})
 
 
 def mongodb_schema(databases: Sequence[Mapping[str, Any]], part: str) -> list[dict[str, Any]]:
     """Return the entries; see RETURN."""
+    if part not in ("collections", "indexes", "sharding", "index_checks"):
+        raise AnsibleFilterError(f"mongodb_schema: part {part!r} is not one of collections, indexes, sharding, index_checks")
     if part == "index_checks":
         return index_checks(mongodb_schema(databases, "indexes"))
-    if part != "collections" and part not in PARTS:
-        raise AnsibleFilterError(f"mongodb_schema: part {part!r} is not one of collections, {', '.join(PARTS)}, index_checks")
-    elsewhere = {key for keys in PARTS.values() for key in keys}
     found: list[dict[str, Any]] = []
     for database in databases:
         for collection in database.get("collections") or []:
             entry = {"database": database.get("name"), "collection": collection.get("name")}
             if part == "collections":
-                found.append(entry | {key: value for key, value in collection.items() if key != "name" and key not in elsewhere})
-            elif collection.get(part) is not None:
-                found.append(entry | {name: collection[key] for key, name in PARTS[part].items() if collection.get(key) is not None})
+                found.append(entry | {key: value for key, value in collection.items() if key != "name" and key not in ELSEWHERE})
+            elif part == "indexes" and collection.get("indexes") is not None:
+                found.append(entry | {name: collection[key] for key, name in INDEX_KEYS.items() if collection.get(key) is not None})
+            elif part == "sharding" and collection.get("sharding"):
+                found.append(entry | dict(collection["sharding"]))
     return found
 
 
