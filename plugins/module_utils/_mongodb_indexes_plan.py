@@ -59,7 +59,7 @@ class Question:
     ========== ================================================================ ==================================================
     ``what``   ``about``                                                        answer
     ========== ================================================================ ==================================================
-    expired    the index, as it is to become                                    documents past its time, None when it took too long
+    expired    the index, as it is to become                                    documents past its time, None when not to be counted
     duplicates the index, as it is to become                                    up to three samples of keys; None as above
     shard_key  None                                                             the collection's shard key as pairs, () without
     hidden     the hidden index                                                 seconds since it was hidden, at least
@@ -512,7 +512,11 @@ class _Collection:
         count = self._ask("expired", index)
         if count == 0 and not when_none:
             return
-        many = "documents, too many to count in time," if count is None else f"about {count} document{'s' if count != 1 else ''}"
+        many = (
+            "documents that could not be counted (no time, or no right to read)"
+            if count is None
+            else f"about {count} document{'s' if count != 1 else ''}"
+        )
         self._refuse("lowers_ttl", index.name, f"{what} would delete {many} at once: allow: [lower_ttl].")
 
     # -- what nobody described

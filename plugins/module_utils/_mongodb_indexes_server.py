@@ -209,11 +209,11 @@ def answer(link: Link, question: Question) -> Any:
             return _expired(link, question.namespace, about)
         if question.what == "duplicates":
             return _duplicates(link, question.namespace, about)
-        return _hidden_for(link, question.namespace, about)
     except CommandError as error:
         if error.number in (TIME_LIMIT, UNAUTHORIZED):
             return None
         raise
+    return _hidden_for(link, question.namespace, about)
 
 
 def _now(link: Link) -> Any:
@@ -286,9 +286,18 @@ def _hidden_for(link: Link, namespace: Namespace, index: Index) -> float | None:
 
     ``collMod`` begins the statistics of an index anew on every member, and so do a restart and an initial sync: the time that
     ``$indexStats`` names is never before that of hiding.
+
+    :raises MongodbError: ``not_authorized``; without the answer nothing would ever be dropped.
     """
     pipeline = [{"$indexStats": {}}, {"$match": {"name": index.name}}]
-    found = link.command("aggregate", namespace[1], database=namespace[0], pipeline=pipeline, cursor={})["cursor"]["firstBatch"]
+    try:
+        found = link.command("aggregate", namespace[1], database=namespace[0], pipeline=pipeline, cursor={})["cursor"]["firstBatch"]
+    except CommandError as error:
+        if error.number != UNAUTHORIZED:
+            raise
+        raise MongodbError(
+            "not_authorized", f"{'.'.join(namespace)}: unmanaged: drop needs the action indexStats, which the role clusterMonitor has."
+        ) from None
     if not found:
         return None
     return float((_now(link) - found[0]["accesses"]["since"]).total_seconds())
@@ -364,7 +373,10 @@ class Work:
                 if not ended:
                     self._watch(time.monotonic() - started)
         if failed:
-            raise failed[0]
+            first, others = failed[0], [error.message for error in failed[1:] if isinstance(error, MongodbError)]
+            if isinstance(first, MongodbError) and others:
+                first.message = " ".join([first.message, *others])
+            raise first
 
     def _group(self, steps: Sequence[Step]) -> None:
         for step in steps:

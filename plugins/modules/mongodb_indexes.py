@@ -92,6 +92,10 @@ options:
     type: str
 extends_documentation_fragment:
   - linda.ops.mongodb_login
+notes:
+  - The role C(dbAdmin) of the databases is enough for the indexes themselves. To count documents that would expire and to find duplicates
+    before a build, the account has to read the collections; O(unmanaged=drop) and progress need C(clusterMonitor).
+  - To build anew takes the time and the room of the index twice.
 attributes:
   check_mode:
     support: full

@@ -547,6 +547,22 @@ def test_a_task_of_community_mongodb_needs_only_another_name(db: Database) -> No
     assert not run("mongodb_indexes", arguments)["changed"]
 
 
+def test_an_administrator_of_the_database_can_do_it(db: Database) -> None:
+    keeper = {"name": "keeper", "password": "keeper-word", "roles": [{"role": "dbAdmin", "db": db.name}]}
+    assert run("mongodb_users", db.bench.login(db.server, users=[keeper]))["changed"]
+    own = {"login_user": "keeper", "login_password": "keeper-word"}
+    described = [{"keys": {"a": 1}, "unique": True}, {"keys": {"b": 1}, "expire_after_seconds": 9}]
+    db.make("old", ("old", 1))
+    done = db.run(*described, **own)
+    assert done["code"] == "lowers_ttl", "it may not count, and so nothing is assumed"
+    assert "could not be counted" in done["msg"]
+    assert db.settle(*described, **own, unmanaged="hide", allow=["lower_ttl"])["changed"]
+    denied = db.run(*described, **own, unmanaged="drop")
+    assert denied["code"] == "not_authorized"
+    assert "indexStats" in denied["msg"]
+    assert run("mongodb_users", db.bench.login(db.server, users=[{"name": "keeper", "state": "absent"}]))["changed"]
+
+
 # ------------------------------------------------------------------------------------------------------------------ budgets
 
 

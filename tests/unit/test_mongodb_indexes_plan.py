@@ -231,7 +231,7 @@ def test_what_a_refusal_says() -> None:
         (7, "about 7 documents"),
         (1, "about 1 document at"),
         (0, "about 0 documents"),
-        (None, "too many to count in time"),
+        (None, "documents that could not be counted"),
     ):
         with pytest.raises(MongodbError, match=words) as caught:
             decide(described, model, expired=count)
