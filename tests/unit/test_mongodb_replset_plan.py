@@ -559,6 +559,93 @@ def test_seven_voters_are_replaced_one_for_one() -> None:
     ]
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(NAMES), st.integers(0, 5), st.integers(0, 2**16))
+def test_no_way_from_seven_voters_to_seven_others_passes_through_eight(order: list[str], kept: int, seed: int) -> None:
+    first = Desired("rs", tuple(Member(host) for host in order[:7]))
+    others = [f"x{number}:27017" for number in range(7 - kept)]
+    model = built(first, seed)
+    second = Desired("rs", tuple(Member(host) for host in (*order[:kept], *others)))
+    converge(model, second)  # the model counts the voters after every step
+    assert model.is_like(second)
+
+
+def test_an_interrupted_promotion_is_resumed() -> None:
+    model = three()
+    wanted = parse_desired("rs", ["a", "b", "c", "d", "e"], {})
+    for _number in range(2):
+        model.apply(plan(wanted, model.observe())[0])
+    assert reasons(plan(wanted, model.observe()))[0] == ("reconfigure", "d:27017")
+    model.behind.add("d:27017")
+    left = reasons(plan(wanted, model.observe()))
+    assert left[:2] == [("wait_caught_up", "d:27017"), ("reconfigure", "d:27017")]
+    assert plan(wanted, model.observe())[1].level == "d:27017"
+
+
+def test_hosts_are_renamed_one_by_one_those_that_are_down_first_and_the_primary_last() -> None:
+    model = three()
+    model.primary = "b:27017"
+    model.down = {"c:27017"}
+    new = [{"host": f"{host}.new", "renamed_from": host} for host in "abc"]
+    wanted = parse_desired("rs", new, {})
+    steps = plan(wanted, model.observe())
+    assert reasons(steps) == [
+        ("rename", "c.new:27017"),
+        ("rename", "a.new:27017"),
+        ("step_down", "b:27017"),
+        ("rename", "b.new:27017"),
+    ]
+    assert [member.id for member in steps[-1].members] == [0, 1, 2]
+    converge(model, wanted)
+    assert plan(wanted, model.observe()) == []
+
+
+def test_a_member_is_not_renamed_while_the_others_are_no_majority() -> None:
+    model = three()
+    model.primary = "a:27017"
+    model.down = {"c:27017"}
+    with pytest.raises(MongodbError, match=r"b:27017 cannot be renamed to b\.new:27017 while c:27017 is down") as caught:
+        plan(parse_desired("rs", ["a", {"host": "b.new", "renamed_from": "b"}, "c"], {}), model.observe())
+    assert caught.value.code == "majority_lost"
+
+
+def test_a_lonely_primary_is_renamed_as_it_is() -> None:
+    model = built(parse_desired("rs", ["a"], {}), 1)
+    (step,) = plan(parse_desired("rs", [{"host": "b", "renamed_from": "a"}], {}), model.observe())
+    assert (step.action, step.host) == ("rename", "b:27017")
+
+
+def test_the_default_write_concern_is_set_before_an_arbiter_joins_and_then_left_alone() -> None:
+    model = three()
+    model.primary = "a:27017"
+    wanted = parse_desired("rs", ["a", "b", {"host": "d", "arbiter": True}], {})
+    assert reasons(plan(wanted, model.observe())) == [
+        ("set_default_write_concern", None),
+        ("reconfigure", "d:27017"),
+        ("reconfigure", "c:27017"),
+    ]
+    model.write_concern, model.write_concern_set = 2, True
+    assert "set_default_write_concern" not in [action for action, _host in reasons(plan(wanted, model.observe()))]
+    named = replace(wanted, write_concern="majority")
+    assert plan(named, model.observe())[0].write_concern == "majority"
+
+
+def test_horizons_that_pass_to_another_machine_are_taken_off_first() -> None:
+    def seen(host: str, place: int) -> dict[str, Any]:
+        return {"host": host, "horizons": {"out": f"db{place}.example.net:1"}}
+
+    model = built(parse_desired("rs", [seen("a", 0), seen("b", 1), seen("c", 2)], {}), 1)
+    model.primary = "a:27017"
+    wanted = parse_desired("rs", [seen("a", 0), seen("b", 1), seen("d", 2)], {})
+    steps = plan(wanted, model.observe())
+    assert all(member.horizons == () for member in steps[0].members)
+    assert all(member.horizons for member in steps[-1].members)
+    converge(model, wanted)
+    # An address that nobody had: no need to take anything off.
+    steps = plan(parse_desired("rs", [seen("a", 0), seen("b", 1), seen("e", 3)], {}), model.observe())
+    assert all(member.horizons for step in steps for member in step.members)
+
+
 def test_seven_voters_with_three_down_lose_none_that_is_up() -> None:
     model = built(parse_desired("rs", [f"m{number}" for number in range(7)], {}), 1)
     model.primary = "m0:27017"
@@ -611,12 +698,25 @@ def test_what_we_do_not_manage_is_carried_along() -> None:
         ("member_unreachable", Observed(probes={"b:27017": Probe(False)})),
         ("cannot_change", Observed(name="rs", members=(Member("a:27017", id=0, priority=0, arbiter=True),))),
         ("cannot_change", Observed(name="rs", members=(Member("a:27017", id=0, priority=0, build_indexes=False),))),
+        ("wrong_member", Observed(name="rs", members=(Member("z:27017", id=0),), probes={"b:27017": Probe(True, "rs", True, "z:27017")})),
     ],
 )
 def test_what_no_order_makes_right_is_refused(code: str, observed: Observed) -> None:
     with pytest.raises(MongodbError) as caught:
         plan(parse_desired("rs", ["a", "b", "c"], {}), observed)
     assert caught.value.code == code
+
+
+def test_a_new_name_has_to_be_the_old_members_and_nobody_elses() -> None:
+    wanted = parse_desired("rs", [{"host": "b", "renamed_from": "z"}], {})
+    members = (Member("z:27017", id=0), Member("y:27017", id=1))
+    for code, observed in (
+        ("wrong_member", Observed(name="rs", members=members, probes={"b:27017": Probe(True, "rs", True, "y:27017")})),
+        ("bad_rename", Observed(name="rs", members=(*members, Member("b:27017", id=2)))),
+    ):
+        with pytest.raises(MongodbError) as caught:
+            plan(wanted, observed)
+        assert caught.value.code == code
 
 
 def test_a_member_that_left_our_set_a_moment_ago_may_come_back() -> None:
@@ -639,3 +739,4 @@ def test_the_picture_shows_members_by_host_and_only_known_settings() -> None:
     assert list(shown["members"]) == ["a:1", "b:1"]
     assert shown["settings"] == {"chainingAllowed": True}
     assert picture("rs", None, {}) == {}
+    assert picture("rs", (), {}, "majority")["default_write_concern"] == "majority"
