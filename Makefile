@@ -9,7 +9,7 @@ STAGES := lint test-unit test-integration test-molecule test-e2e
 LAB ?= linda
 HOSTS ?=
 
-.PHONY: help setup lab lab-status lab-clean test $(STAGES) bench docs requirements
+.PHONY: help setup lab lab-status lab-clean test $(STAGES) bench drill-mongodb docs requirements
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test-e2e: setup ## The whole fleet, and faults in it
 
 bench: setup ## Print times and remote module runs
 	@$(BIN)/python -m tests.bench
+
+drill-mongodb: setup ## Break a replica set in every way there is while a client writes (an hour or more; the short form is part of test)
+	@$(BIN)/python -m tests.drills.mongodb $(DRILL)
 
 docs: setup ## Write the variable tables of the roles' READMEs from their argument specs
 	@$(BIN)/python scripts/docs.py
