@@ -1,4 +1,4 @@
-"""Write to a set as an application does, while it is changed: write.py CA_FILE GO_ON ADDRESS...; the password comes on standard input.
+"""Write to a set as an application does, while it is changed: write.py CA_FILE GO_ON ADDRESS...; user and password come on standard input.
 
 Writes one numbered document after the other with w:majority until GO_ON is gone, then compares what was acknowledged with what the
 set has, and prints both and the longest gap in seconds.
@@ -16,19 +16,26 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 CA_FILE, GO_ON, *ADDRESSES = sys.argv[1:]
-WORD: str = json.load(sys.stdin)["application"]
+LOGIN: dict[str, str] = json.load(sys.stdin)
+PATIENCE = 60.0
 
 
 def client(address: str) -> MongoClient[dict[str, Any]]:
     """A direct connection to one member: the set's own names do not resolve here."""
-    login = {"username": "application", "password": WORD}
-    options: dict[str, Any] = {"directConnection": True, "serverSelectionTimeoutMS": 1000, "socketTimeoutMS": 5000, "retryWrites": False}
-    return MongoClient(address, 27017, tls=True, tlsCAFile=CA_FILE, **login, **options)
+    options: dict[str, Any] = {
+        **LOGIN,
+        "directConnection": True,
+        "serverSelectionTimeoutMS": 1000,
+        "socketTimeoutMS": 5000,
+        "retryWrites": False,
+    }
+    return MongoClient(address, 27017, tls=True, tlsCAFile=CA_FILE, **options)
 
 
 def write(members: list[MongoClient[dict[str, Any]]], number: int) -> None:
-    """Write one document to whoever is primary, until it is acknowledged."""
-    while True:
+    """Write one document to whoever is primary, until it is acknowledged. A set that takes none for a minute ends it all."""
+    deadline, problem = time.monotonic() + PATIENCE, ""
+    while time.monotonic() < deadline:
         for member in members:
             try:
                 written = member.linda.get_collection("journal", write_concern=WriteConcern("majority", wtimeout=5000))
@@ -37,9 +44,10 @@ def write(members: list[MongoClient[dict[str, Any]]], number: int) -> None:
             except DuplicateKeyError:
                 # It was written before, and the answer lost: it counts when the majority has it, which the next write shows.
                 return
-            except PyMongoError:
-                continue
+            except PyMongoError as error:
+                problem = str(error)
         time.sleep(0.02)
+    raise SystemExit(f"document {number} is not written after {PATIENCE:.0f} s: {problem}")
 
 
 def main() -> None:

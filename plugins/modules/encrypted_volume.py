@@ -244,16 +244,18 @@ def read_key(desired: Desired, credential_path: str) -> bytes:
     if not path:
         stores = " nor ".join(CREDENTIAL_STORES)
         raise VolumeError("no_key", f"There is no credential {desired.key_credential!r} in {stores}.")
+    encrypted = path.startswith(CREDENTIAL_STORES[0])
     try:
         found = os.lstat(path)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != 0 or stat.S_IMODE(found.st_mode) & 0o177:
+        # What is encrypted may be read by everybody; systemd-creds leaves it so.
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != 0 or stat.S_IMODE(found.st_mode) & (0o022 if encrypted else 0o177):
             raise VolumeError(
                 "key_file_open", f"{path} must be a regular file of root that nobody else can read: chown root {path}; chmod 0400 {path}."
             )
         data = Path(path).read_bytes()
     except OSError as error:
         raise VolumeError("no_key", f"The key in {path} cannot be read: {error.strerror}.") from error
-    if path.startswith(CREDENTIAL_STORES[0]):
+    if encrypted:
         data = must("no_key", ["systemd-creds", "decrypt", f"--name={desired.key_credential}", path, "-"])
     return parse_key(data)
 
