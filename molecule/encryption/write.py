@@ -22,14 +22,8 @@ PATIENCE = 60.0
 
 def client(address: str) -> MongoClient[dict[str, Any]]:
     """A direct connection to one member: the set's own names do not resolve here."""
-    options: dict[str, Any] = {
-        **LOGIN,
-        "directConnection": True,
-        "serverSelectionTimeoutMS": 1000,
-        "socketTimeoutMS": 5000,
-        "retryWrites": False,
-    }
-    return MongoClient(address, 27017, tls=True, tlsCAFile=CA_FILE, **options)
+    options: dict[str, Any] = {**LOGIN, "directConnection": True, "serverSelectionTimeoutMS": 1000, "socketTimeoutMS": 5000}
+    return MongoClient(address, 27017, tls=True, tlsCAFile=CA_FILE, retryWrites=False, **options)
 
 
 def write(members: list[MongoClient[dict[str, Any]]], number: int) -> None:
