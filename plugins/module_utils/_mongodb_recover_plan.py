@@ -67,10 +67,11 @@ def parse_survivors(name: str, hosts: Sequence[str], confirm: str | None, *, che
     :raises MongodbError: ``not_confirmed``, ``empty_members``, ``duplicate_member`` or ``bad_host``.
     """
     if confirm != name and not (check_mode and confirm is None):
+        given = "confirm is missing" if confirm is None else f"confirm = {confirm!r} is not the name of the set"
         raise MongodbError(
             "not_confirmed",
-            f"confirm = {confirm!r} is not the name of the set. A forced reconfiguration can lose writes that were acknowledged; "
-            f"type confirm: {name} if its majority is gone for good.",
+            f"{given}. A forced reconfiguration can lose writes that were acknowledged; type confirm: {name} if the majority is gone "
+            "for good.",
         )
     if not hosts:
         raise MongodbError("empty_members", "survivors is empty: list every member that still answers.")
@@ -96,7 +97,7 @@ def plan(survivors: Sequence[str], situation: Situation) -> list[Step]:
     if set(hosts) == set(survivors) and situation.primary is not None:
         return []
     _refuse(survivors, situation)
-    wait = Step("wait_primary", f"wait until {', '.join(survivors)} have a primary")
+    wait = Step("wait_primary", f"wait for a primary among {', '.join(survivors)}")
     if set(hosts) == set(survivors):
         return [wait]
     kept = _kept(survivors, situation)

@@ -20,6 +20,7 @@ from pymongo.write_concern import WriteConcern
 from lab.mirror import MirrorError, mongod_binary
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "linda-lab"
+DEBIAN = Path("/usr/lib/python3/dist-packages")
 QUICK = {"election_timeout_millis": 1000, "heartbeat_interval_millis": 200}
 # The server carries out getDefaultRWConcern by a find of its own, which it logs as ours.
 READS = READING | {"getDefaultRWConcern", "find"}
@@ -31,6 +32,17 @@ def binary() -> Path:
         return mongod_binary(CACHE)
     except MirrorError as error:
         pytest.skip(f"no mongod: {error}")
+
+
+@pytest.fixture(scope="module")
+def debians_driver(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """A path with nothing but the pymongo of this Debian release, None where it is not installed: then the other one does it all."""
+    path = tmp_path_factory.mktemp("driver")
+    for package in ("pymongo", "bson"):
+        if not (DEBIAN / package).is_dir():
+            return None
+        (path / package).symlink_to(DEBIAN / package)
+    return path
 
 
 def bench_of(binary: Path, directory: Path) -> Bench:
@@ -240,7 +252,9 @@ def test_bad_input_is_refused_before_connecting_and_names_the_field(tmp_path: Pa
         assert words in out, (kind, out)
 
 
-def test_an_arbiter_joins_after_the_default_write_concern_and_leaves_again(binary: Path, tmp_path: Path) -> None:
+def test_an_arbiter_joins_after_the_default_write_concern_and_leaves_again(
+    binary: Path, tmp_path: Path, debians_driver: Path | None
+) -> None:
     bench = bench_of(binary, tmp_path)
     try:
         servers = bench.start(3)
@@ -249,7 +263,7 @@ def test_an_arbiter_joins_after_the_default_write_concern_and_leaves_again(binar
         create_admin(bench)
         psa = {**pair, "members": [*described(*servers[:2]), {"host": name_of(servers[2]), "arbiterOnly": True}]}
         predicted = run("mongodb_replset", psa, check=True)
-        done = run("mongodb_replset", psa)
+        done = run("mongodb_replset", psa, driver=debians_driver)
         assert not done.get("failed"), done
         assert done["steps_done"] == done["plan"] == predicted["plan"]
         assert [step["action"] for step in done["plan"]] == [
@@ -343,7 +357,7 @@ def test_grow_to_five_rename_and_shrink_under_a_writer_and_kills(five: Bench) ->
         wait_for(lambda: len(writer.journal) > 20, "the writer writes")
         for goal in (grown, renamed, shrunk, back):
             wanted = {**arguments, "members": goal, "login_port": servers[2].port}
-            for _attempt in range(4):
+            for _attempt in range(3):
                 seen = marks(servers)
                 process = begin("mongodb_replset", wanted)
                 kills += killed(process, lambda seen=seen: marks(servers) != seen, dice.uniform(0, 0.05))
@@ -360,7 +374,7 @@ def test_grow_to_five_rename_and_shrink_under_a_writer_and_kills(five: Bench) ->
     print(f"{len(writer.journal)} writes, {len(writer.failures)} failed, longest gap {writer.longest_gap:.2f} s, {kills} kills")
     assert lost == set()
     assert writer.failures == []
-    assert kills >= 10, "the modules were too fast to be killed"
+    assert kills >= 8, "the modules were too fast to be killed"
 
 
 def marks(servers: list[Mongod]) -> tuple[Any, ...]:
@@ -382,7 +396,7 @@ def killed(process: Any, condition: Callable[[], bool], later: float) -> bool:
     return alive
 
 
-def test_a_lost_majority_is_recovered_and_the_lost_members_come_back(binary: Path, tmp_path: Path) -> None:
+def test_a_lost_majority_is_recovered_and_the_lost_members_come_back(binary: Path, tmp_path: Path, debians_driver: Path | None) -> None:
     bench = bench_of(binary, tmp_path)
     backup = tmp_path / "rs0.json"
     try:
@@ -431,14 +445,14 @@ def test_a_lost_majority_is_recovered_and_the_lost_members_come_back(binary: Pat
         assert run("mongodb_replset_recover", wanted)["code"] == "not_confirmed"
         wanted["confirm"] = "rs0"
         # Killed when the file is there; the next run takes it as saved.
-        killed(begin("mongodb_replset_recover", wanted), backup.exists, 0)
+        killed(begin("mongodb_replset_recover", wanted, driver=debians_driver), backup.exists, 0)
         done = run("mongodb_replset_recover", wanted)
         assert not done.get("failed"), done
         assert done["plan"] in (predicted["plan"], predicted["plan"][1:], predicted["plan"][2:], []), done
         assert done["primary"] == name_of(first)
         assert backup.stat().st_mode & 0o777 == 0o600
         assert name_of(servers[1]) in backup.read_text()
-        again = run("mongodb_replset_recover", wanted)
+        again = run("mongodb_replset_recover", wanted, driver=debians_driver)
         assert (again["changed"], again["plan"], again["state"]) == (False, [], "ready"), again
 
         # The lost ones come back empty. With their old data their servers would stop: they had acknowledged what is to be undone.
