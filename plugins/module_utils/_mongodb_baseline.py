@@ -20,7 +20,7 @@ FORMAT = 1
 WORKLOADS: Mapping[str, str] = {
     "point_read": "Read one document by _id",
     "range_read": "Read a range by index",
-    "insert": "Insert, acknowledged by a majority",
+    "insert": "Insert with majority",
     "aggregate": "Count and group by index",
 }
 PERCENTILES = (50, 95, 99)

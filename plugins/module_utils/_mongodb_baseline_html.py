@@ -20,7 +20,7 @@ from ansible_collections.linda.ops.plugins.module_utils._report_html import page
 
 _WORDS = {
     "first": "first time",
-    "same": "as the last time",
+    "same": "unchanged",
     "faster": "faster",
     "slower": "slower",
     "other": "other load, not compared",
