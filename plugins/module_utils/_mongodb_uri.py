@@ -180,7 +180,7 @@ def _hosts(hosts: object, *, srv: bool) -> list[str]:
     for place, entry in enumerate(listed):
         name: object = entry
         if isinstance(entry, Mapping):
-            if entry.get("hidden") or entry.get("arbiter_only") or entry.get("arbiterOnly"):
+            if entry.get("hidden") or any(entry.get(name) for name in ("arbiter", "arbiter_only", "arbiterOnly")):
                 continue
             name = entry.get("host")
         if not isinstance(name, str) or not name.strip():

@@ -64,7 +64,7 @@ def pool_checks_of(
     for host in hosts:
         variables = hostvars[host]
         member = variables.get("mongodb_member", {})
-        if isinstance(member, Mapping) and (member.get("hidden") or member.get("arbiter_only")):
+        if isinstance(member, Mapping) and (member.get("hidden") or member.get("arbiter") or member.get("arbiter_only")):
             continue
         checks.append(
             {
