@@ -194,11 +194,11 @@ class Bench:
 
 
 def begin(module: str, arguments: dict[str, Any], *, check: bool = False, driver: Path | None = None) -> subprocess.Popen[str]:
-    """Start a module as its own process, arguments on standard input, as a managed host runs it."""
+    """Start a module as its own process, arguments on standard input, as a managed host runs it. A name with dots is another's module."""
     wanted = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp"}}
     path = [str(driver)] if driver else []
     process = subprocess.Popen(
-        [sys.executable, "-m", f"ansible_collections.linda.ops.plugins.modules.{module}"],
+        [sys.executable, "-m", module if "." in module else f"ansible_collections.linda.ops.plugins.modules.{module}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -207,7 +207,6 @@ code:
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -302,7 +301,7 @@ def converge(cluster: Cluster, described: Sequence[Described], building: Buildin
 
             if not cluster.hello.get("setName"):
                 building = replace(building, quorum=None)
-            with patient(link) if any(step.action == "create_indexes" for step in whole.steps) else nullcontext(link) as writer:
+            with patient(link) as writer:
                 Work(writer, building, done, module.log, result["progress"]).carry_out(whole.steps)
             return
         except MongodbError as error:
