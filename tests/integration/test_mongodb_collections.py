@@ -284,10 +284,21 @@ def test_bad_input_is_refused_before_connecting() -> None:
     assert run("mongodb_collections", {**base, "collections": [it], "count_timeout": 0})["code"] == "bad_option"
     assert "cappd" in run("mongodb_collections", {**base, "collections": [{**it, "cappd": {}}]})["msg"]
     assert "validation_level" in run("mongodb_collections", {**base, "collections": [{**it, "validation_level": "hard"}]})["msg"]
-    silent = run("mongodb_collections", {**base, "collections": [it]})
-    assert (silent["code"], silent["steps_done"]) == ("not_running", [])
-    predicted = run("mongodb_collections", {**base, "collections": [it]}, check=True)
+    silent = {"login_addresses": [f"127.0.0.1:{free_port()}" for _number in range(3)], "collections": [it]}
+    refusal = run("mongodb_collections", silent)
+    assert (refusal["code"], refusal["steps_done"]) == ("not_running", [])
+    assert refusal["msg"].count("nothing answers there") == 3
+    predicted = run("mongodb_collections", silent, check=True)
     assert (predicted["changed"], predicted["state"], len(predicted["plan"])) == (True, "not_running", 1)
+
+
+def test_the_first_address_that_answers_is_the_way_in(server: Mongod, client: pymongo.MongoClient[dict[str, Any]]) -> None:
+    arguments = {name: value for name, value in login(server, {"collection": "it"}).items() if name not in ("login_host", "login_port")}
+    dead = f"127.0.0.1:{free_port()}"
+    assert run("mongodb_collections", {**arguments, "login_addresses": [dead, "no-such-host.invalid", server.host]})["changed"]
+    assert client.shop.list_collection_names() == ["it"]
+    stranger = run("mongodb_collections", {**arguments, "login_addresses": [server.host], "replica_set": "other"})
+    assert stranger["code"] == "wrong_set"
 
 
 def test_debians_driver_does_the_same(
