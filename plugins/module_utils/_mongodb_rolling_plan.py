@@ -230,10 +230,12 @@ def plan(observed: Observed, target: Target) -> list[Step]:
     """Return the steps from ``observed`` to the target; empty when every member shows it.
 
     :raises MongodbError: ``downgrade``, ``skips_major``, ``unknown_series`` or ``feature_compatibility`` for a version that cannot be
-        the next one.
+        the next one, ``skips_step`` for a TLS mode or membership that is not the next step.
     """
     if target.version is not None:
         refuse_version(observed, target.version)
+    if target.security is not None:
+        refuse_security(observed, target.security)
     steps: list[Step] = []
     state = observed
     while (step := next_step(state, target)) is not None:
@@ -298,6 +300,20 @@ def rung(security: tuple[str, str]) -> int:
             f"{' -> '.join('/'.join(one) for one in SECURITY_LADDER)}.",
         )
     return SECURITY_LADDER.index(pair)
+
+
+def refuse_security(observed: Observed, wanted: tuple[str, str]) -> None:
+    """Refuse a TLS mode and membership that a member which runs now would not understand.
+
+    :raises MongodbError: ``skips_step`` or ``off_the_ladder``.
+    """
+    for member in observed.members:
+        if member.security is not None and rung(wanted) - rung(member.security) > 1:
+            raise MongodbError(
+                "skips_step",
+                f"{member.host} runs with {'/'.join(member.security)}; {'/'.join(wanted)} is more than one step away, and members that "
+                "are two steps apart do not understand each other. Go there by playbooks/mongodb_tls.yml.",
+            )
 
 
 def rounds(positions: Sequence[int], goal: int) -> list[int]:

@@ -156,7 +156,8 @@ state:
 code:
   description: >-
     What was refused, in one word that stays the same between releases, such as V(unhealthy), V(lagging), V(oplog_too_short),
-    V(index_build), V(majority_lost), V(no_successor), V(downgrade), V(skips_major), V(feature_compatibility) or V(not_effective).
+    V(index_build), V(majority_lost), V(no_successor), V(downgrade), V(skips_major), V(feature_compatibility),
+    V(skips_step) or V(not_effective).
   returned: failure
   type: str
   sample: lagging

@@ -108,7 +108,8 @@ def test_what_cannot_be_the_next_version(bench: Bench) -> None:
     for version, code in [("6.0.4", "downgrade"), ("5.0.31", "downgrade"), ("8.0.1", "skips_major"), ("6.3.0", "unknown_series")]:
         assert gate(bench, version=version)["code"] == code
     assert gate(bench, tls_mode="requireTLS", cluster_auth_mode="keyFile")["order"] == []
-    assert len(gate(bench, tls_mode="requireTLS", cluster_auth_mode="x509")["order"]) == 3
+    assert len(gate(bench, tls_mode="requireTLS", cluster_auth_mode="sendKeyFile")["order"]) == 3
+    assert gate(bench, tls_mode="requireTLS", cluster_auth_mode="x509")["code"] == "skips_step"
     assert gate(bench, tls_mode="allowTLS", cluster_auth_mode="x509")["code"] == "off_the_ladder"
 
 

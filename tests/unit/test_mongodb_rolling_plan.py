@@ -196,6 +196,14 @@ def test_what_is_off_the_ladder_is_refused() -> None:
     assert caught.value.code == "off_the_ladder"
 
 
+def test_a_step_that_is_left_out_is_refused() -> None:
+    observed = Observed(tuple(replace(one, security=("requireTLS", "keyFile")) for one in three().members))
+    with pytest.raises(MongodbError) as caught:
+        plan(observed, Target(security=("requireTLS", "x509")))
+    assert caught.value.code == "skips_step"
+    assert len(plan(observed, Target(security=("requireTLS", "sendKeyFile")))) == 4
+
+
 def test_the_way_back_is_refused() -> None:
     with pytest.raises(MongodbError) as caught:
         rounds([3, 2], 1)

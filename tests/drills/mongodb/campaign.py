@@ -57,7 +57,8 @@ def chapters(dice: random.Random) -> list[Chapter]:
             ["tls-to-x509", *around],
             {"mongodb_tls_mode": "disabled", "mongodb_cluster_auth_mode": "keyFile"},
         ),
-        Chapter("6.0.5 -> 6.0.27", [*around, *mixture, "killed-upgrade", "upgrade"]),
+        # Members know each other by the key file here, so that its rotation means something.
+        Chapter("6.0.5 -> 6.0.27", [*around, *mixture, "killed-upgrade", "upgrade"], {"mongodb_cluster_auth_mode": "keyFile"}),
         Chapter(
             "5.0.4 -> 6.0.27 with its feature compatibility version",
             [*around, "upgrade", *around, "feature-compatibility", *around],

@@ -50,8 +50,8 @@ def cut_primary(cluster: Cluster, dice: random.Random) -> str:
     others = ", ".join(address for name, address in cluster.addresses.items() if name != host)
     rules = (
         "table inet drill { "
-        f"chain in {{ type filter hook input priority -10; ip saddr {{ {others} }} drop; }} "
-        f"chain out {{ type filter hook output priority -10; ip daddr {{ {others} }} drop; }} }}"
+        f"chain in {{ type filter hook input priority -10; ip saddr {{ {others} }} drop; }}; "
+        f"chain out {{ type filter hook output priority -10; ip daddr {{ {others} }} drop; }}; }}"
     )
     mark = dice.randrange(10**9)
     cluster.lab.execute(host, "nft", rules)
