@@ -52,6 +52,20 @@ def members_of(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, object]
     return members
 
 
+def addresses_of(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Where the members are reached whatever the names of the set resolve to: ["address:port", ...], one a host, in order.
+
+    The address is the host's `fleet_address` (IPv6 in brackets), the port its `mongodb_port` (else 27017).
+    """
+    found: list[str] = []
+    for host in hosts:
+        address = hostvars[host].get("fleet_address")
+        if not isinstance(address, str) or not address:
+            raise DescriptorError([f"host {host}: fleet_address is not set"])
+        found.append(with_port(address, int(str(hostvars[host].get("mongodb_port", MONGODB_PORT)))))
+    return found
+
+
 def pool_checks_of(
     hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, object]], client: str, **pool: object
 ) -> list[dict[str, object]]:

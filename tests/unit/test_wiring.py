@@ -3,6 +3,7 @@
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.linda.ops.plugins.filter.fleet_endpoints import fleet_endpoints
+from ansible_collections.linda.ops.plugins.filter.mongodb_addresses import mongodb_addresses
 from ansible_collections.linda.ops.plugins.filter.mongodb_members import mongodb_members
 from ansible_collections.linda.ops.plugins.filter.mongodb_pool_checks import mongodb_pool_checks
 from ansible_collections.linda.ops.plugins.module_utils._checks_spec import MongodbPoolCheck, parse_checks
@@ -55,3 +56,10 @@ def test_pools_are_proved_at_each_member_that_serves_clients() -> None:
 def test_a_member_that_is_no_mapping_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="host mongo1: mongodb_member must be a mapping"):
         mongodb_members(["mongo1"], {"mongo1": {"mongodb_member": 2}})
+
+
+def test_addresses_of_members_need_no_names() -> None:
+    hostvars = {"mongo1": {"fleet_address": "198.51.100.31"}, "mongo2": {"fleet_address": "2001:db8::32", "mongodb_port": "27018"}}
+    assert mongodb_addresses(["mongo1", "mongo2"], hostvars) == ["198.51.100.31:27017", "[2001:db8::32]:27018"]
+    with pytest.raises(AnsibleFilterError, match="host mongo3: fleet_address is not set"):
+        mongodb_addresses(["mongo3"], {"mongo3": {}})
