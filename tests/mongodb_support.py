@@ -130,7 +130,8 @@ class Mongod:
     def commands_of_modules(self, since: int = 0) -> list[str]:
         """Names of the commands that came from our modules, as the server itself logged them after byte `since`."""
         names = []
-        for line in self.log.read_bytes()[since:].splitlines():
+        # The last line may still be on its way.
+        for line in self.log.read_bytes()[since:].rpartition(b"\n")[0].splitlines():
             entry = json.loads(line)
             attributes = entry.get("attr", {})
             if attributes.get("appName") == APP_NAME and isinstance(attributes.get("command"), dict):

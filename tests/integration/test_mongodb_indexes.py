@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from bson.son import SON
 from mongodb_support import ADMIN_WORD, APP_NAME, READING, Bench, Mongod, begin, run
-from pymongo.errors import OperationFailure
+from pymongo.errors import DuplicateKeyError
 
 from lab.mirror import MirrorError, mongod_binary
 
@@ -309,7 +309,7 @@ def test_another_name_is_adopted_and_left(db: Database) -> None:
     done = db.settle({"name": "ours", **A})
     assert (done["changed"], done["adopted"]) == (False, [{"collection": f"{db.name}.c", "index": "ours", "name": "by_hand"}])
     assert db.listed() == before
-    db.settle({"name": "ours", **A, "hidden": True})
+    assert db.run({"name": "ours", **A, "hidden": True})["changed"]
     assert db.listed()["by_hand"]["hidden"]
 
 
@@ -355,27 +355,29 @@ def test_unique_over_duplicates_shows_keys_and_waits_for_them_to_go(db: Database
     waiting = db.settle(unique, allow=["duplicates"])
     assert waiting["pending"] == [f"{db.name}.c: k_1 becomes unique when its duplicates are gone."]
     with db.open() as database:
-        with pytest.raises(OperationFailure):
-            database.command("insert", "c", documents=[{"k": 2}]) and database.c.insert_one({"k": 2})
+        with pytest.raises(DuplicateKeyError):
+            database.c.insert_one({"k": 2})
         database.c.delete_one({"secret": "s2"})
-    assert reasons(db.settle(unique)) == ["k_1: make it unique"]
+    assert reasons(db.run(unique)) == ["k_1: make it unique"]
+    assert db.listed()["k_1"]["unique"]
 
 
 def test_what_nobody_described_is_reported_hidden_and_dropped_after_its_time(db: Database) -> None:
     db.make("old", ("b", 1))
     db.make("unique", ("u", 1), unique=True)
     described = [A, {"name": "unique", "keys": {"u": 1}, "unique": True}]
-    assert db.settle(*described)["unmanaged"] == []
-    reported = db.settle(*described, unmanaged="report")
+    assert db.run(*described)["unmanaged"] == []
+    reported = db.run(*described, unmanaged="report")
+    assert not reported["changed"]
     assert [one["name"] for one in reported["unmanaged"]] == ["old"]
     assert "Nobody described" in json.dumps(reported["warnings"])
     hidden = db.run(*described, unmanaged="drop")
     assert reasons(hidden) == ["hide old, which nobody described"]
     assert db.listed()["old"]["hidden"]
-    waiting = db.settle(*described, unmanaged="drop")
+    waiting = db.run(*described, unmanaged="drop")
     assert not waiting["changed"]
     assert 604000 < waiting["unmanaged"][0]["drop_in"] <= 604800
-    assert db.settle({"keys": {"b": 1}}, *described, unmanaged="drop")["changed"], "described again: shown again"
+    assert reasons(db.run({"keys": {"b": 1}}, *described, unmanaged="drop")) == ["old: show it again to queries"]
     db.run(*described, unmanaged="hide")
     deadline = time.monotonic() + 10
     while not (dropped := db.run(*described, unmanaged="drop", soak=1))["changed"]:
@@ -398,7 +400,7 @@ def test_the_last_index_of_a_shard_key_stays(db: Database) -> None:
             reasons(db.run({**A, "state": "absent"}, {"keys": [{"a": 1}, {"b": 1}]}, check=True))[-1] == "drop a_1, which should be absent"
         )
         client.config["cache.collections"].delete_one({"_id": f"{db.name}.c"})
-    assert db.settle({**A, "state": "absent"})["changed"]
+    assert db.run({**A, "state": "absent"})["changed"]
 
 
 def test_a_query_has_an_index_at_every_moment_of_a_rebuild(db: Database) -> None:
@@ -519,16 +521,50 @@ def test_killed_in_the_middle_of_a_rebuild_the_next_run_finishes_it(db: Database
     assert not db.run(A)["changed"]
 
 
+def test_killed_after_each_step_the_next_run_ends_right(db: Database) -> None:
+    with db.open() as database:
+        database.c.insert_many([{"a": number, "b": number} for number in range(100)])
+    db.make("a_1", ("a", 1), expireAfterSeconds=10**8)
+    db.make("b_1", ("b", 1))
+    db.make("old", ("old", 1))
+    described = [A, {"keys": {"b": 1}, "unique": True}, {"keys": {"c": 1}}, {"name": "old", "state": "absent"}]
+    kills = 0
+    for _attempt in range(10):
+        size = db.server.log.stat().st_size
+        process = begin("mongodb_indexes", db.arguments(*described, allow=["rebuild"]))
+        while process.poll() is None:
+            # The server notes a command when it has carried it out.
+            if set(db.server.commands_of_modules(size)) - READS:
+                process.kill()
+                kills += 1
+        process.communicate()
+        with db.open() as database:
+            assert winner(database) != "COLLSCAN"
+        if process.returncode == 0:
+            break
+    assert kills >= 3, "the module was too fast to be killed"
+    done = db.run(*described, allow=["rebuild"])
+    assert done.get("failed") is not True, done
+    assert {name: index.get("unique", False) for name, index in db.listed().items()} == {
+        "_id_": False,
+        "a_1": False,
+        "b_1": True,
+        "c_1": False,
+    }
+    assert "expireAfterSeconds" not in db.listed()["a_1"]
+    assert not db.run(*described)["changed"]
+
+
 def test_it_is_refused_before_anything_connects(db: Database) -> None:
-    closed = db.arguments({**A, "uniqe": True}, login_port=9)
+    closed = db.arguments({**A, "uniqe": True}, login_port=9, timeout=1)
     refused = run("mongodb_indexes", closed)
     assert (refused["code"], refused["steps_done"]) == ("bad_index", [])
     assert "uniqe is not a known field here (did you mean unique?)" in refused["msg"]
-    for more, word in (({"parallel": 0}, "parallel"), ({"soak": -1}, "soak"), ({"commit_quorum": "all"}, "commit_quorum")):
+    for more, word in (({"parallel": 0}, "parallel"), ({"commit_quorum": "all"}, "commit_quorum")):
         refused = db.run(A, login_port=9, **more)
         assert (refused["code"], word in refused["msg"]) == ("bad_option", True)
-    assert db.run(A, login_port=9)["code"] == "not_running"
-    predicted = db.run(A, login_port=9, check=True)
+    assert db.run(A, login_port=9, timeout=1)["code"] == "not_running"
+    predicted = db.run(A, login_port=9, timeout=1, check=True)
     assert (predicted["changed"], predicted["state"], reasons(predicted)) == (True, "not_running", ["create a_1"])
     with db.open() as database:
         database.create_collection("v", viewOn="c")
@@ -591,7 +627,7 @@ def test_an_administrator_of_the_database_can_do_it(db: Database) -> None:
     done = db.run(*described, **own)
     assert done["code"] == "lowers_ttl", "it may not count, and so nothing is assumed"
     assert "could not be counted" in done["msg"]
-    assert db.settle(*described, **own, unmanaged="hide", allow=["lower_ttl"])["changed"]
+    assert db.run(*described, **own, unmanaged="hide", allow=["lower_ttl"])["changed"]
     denied = db.run(*described, **own, unmanaged="drop")
     assert denied["code"] == "not_authorized"
     assert "indexStats" in denied["msg"]
@@ -611,7 +647,7 @@ def many(db: Database, each: int, prefix: str = "f") -> list[dict[str, Any]]:
 def connections(db: Database, since: int) -> int:
     """Connections of our modules over which anything but the driver's own greeting went."""
     used = set()
-    for line in db.server.log.read_bytes()[since:].splitlines():
+    for line in db.server.log.read_bytes()[since:].rpartition(b"\n")[0].splitlines():
         entry = json.loads(line)
         attributes = entry.get("attr", {})
         command = attributes.get("command")
