@@ -96,6 +96,7 @@ notes:
   - The role C(dbAdmin) of the databases is enough for the indexes themselves. To count documents that would expire and to find duplicates
     before a build, the account has to read the collections; O(unmanaged=drop) and progress need C(clusterMonitor).
   - To build anew takes the time and the room of the index twice.
+  - A mongos is refused. In a sharded cluster run it on each shard that holds the collections.
 attributes:
   check_mode:
     support: full
