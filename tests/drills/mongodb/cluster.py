@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,15 @@ class Cluster:
         """Start the machines and bring them to their description."""
         self.lab.cli("down", "--purge", check=False)
         self.lab.cli("up", "--fleet", str(HERE / "fleet.yml"), *self.members)
-        for host in self.members:
-            self.prepare(host)
+        self.prepare(self.members)
         self.describe()
         self.play(HERE / "converge.yml")
         self.wait_until_healthy("the first start")
 
-    def prepare(self, host: str) -> None:
-        """Give a machine what faults need: a packet filter, and a small file system for the data that can be filled."""
-        self.lab.execute(host, "sh", "-euc", _PREPARE)
+    def prepare(self, hosts: Sequence[str]) -> None:
+        """Give machines what faults need: a packet filter, and a small file system for the data that can be filled."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda host: self.lab.execute(host, "sh", "-euc", _PREPARE), hosts))
 
     def down(self) -> None:
         """End the client and the lab."""

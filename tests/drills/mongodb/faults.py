@@ -177,8 +177,7 @@ def grow_and_shrink(cluster: Cluster, dice: random.Random) -> str:
     added = ["mongo4", "mongo5"]
     cluster.lab.cli("up", "--fleet", str(HERE / "fleet.yml"), *added)
     cluster.members += added
-    for host in added:
-        cluster.prepare(host)
+    cluster.prepare(added)
     cluster.describe()
     cluster.play(HERE / "converge.yml")
     cluster.wait_until_healthy("growing to five")
