@@ -308,6 +308,7 @@ STEP_DOWN_SECONDS = 15
 # The longest that writes wait for a successor, who was found level just before.
 HAND_OVER_SECONDS = 5
 EXCEEDED_TIME_LIMIT = 262
+HINTS = {"no_primary": " If most voters are lost for good, see linda.ops.mongodb_replset_recover."}
 # The server's numbers for "another reconfiguration is under way" and "the last one is not committed yet".
 BUSY = frozenset({109, 308})
 
@@ -638,7 +639,7 @@ def main() -> None:
     try:
         run(module, result)
     except MongodbError as error:
-        module.fail_json(msg=error.message, code=error.code, **result)
+        module.fail_json(msg=error.message + HINTS.get(error.code, ""), code=error.code, **result)
     module.exit_json(**result)
 
 

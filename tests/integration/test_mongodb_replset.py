@@ -21,6 +21,7 @@ from lab.mirror import MirrorError, mongod_binary
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "linda-lab"
 DEBIAN = Path("/usr/lib/python3/dist-packages")
+WRONG_WORD = "another one"
 QUICK = {"election_timeout_millis": 1000, "heartbeat_interval_millis": 200}
 # The server carries out getDefaultRWConcern by a find of its own, which it logs as ours.
 READS = READING | {"getDefaultRWConcern", "find"}
@@ -288,6 +289,40 @@ def test_an_arbiter_joins_after_the_default_write_concern_and_leaves_again(
         done = run("mongodb_replset", {**psa, "members": [described(*servers)[0]]})
         assert not done.get("failed"), done
         assert [one["host"] for one in config_of(servers[0])["members"]] == [name_of(servers[0])]
+    finally:
+        bench.stop()
+
+
+def test_the_first_start_is_read_from_the_servers_and_survives_kills(binary: Path, tmp_path: Path) -> None:
+    bench = bench_of(binary, tmp_path)
+    dice = random.Random(7)  # noqa: S311 - a test's dice
+    try:
+        servers = bench.start(3)
+        wanted = bench.login(servers[0], members=described(*servers), **QUICK)
+
+        def state() -> str:
+            answer = run("mongodb_replset", wanted, check=True)
+            return str(answer.get("code") or answer["state"])
+
+        servers[0].kill()
+        assert state() == "not_running"
+        servers[0].start()
+        servers[0].wait()
+        assert state() == "no_set"
+        # Killed while it looks, and when the first server has the configuration: then nobody leads yet.
+        for moment in (lambda: True, lambda: servers[0].hello().get("setVersion", 0) >= 1):
+            killed(begin("mongodb_replset", wanted), moment, dice.uniform(0, 0.3))
+            assert state() in ("no_set", "no_users")
+        done = run("mongodb_replset", wanted)
+        assert not done.get("failed"), (done.get("msg"), done)
+        assert (run("mongodb_replset", wanted)["changed"], state()) == (False, "no_users")
+        create_admin(bench)
+        wanted["login_password"] = WRONG_WORD
+        assert state() == "login_failed"
+        wanted["login_password"] = ADMIN_WORD
+        assert (run("mongodb_replset", wanted)["changed"], state()) == (False, "ready")
+        assert [one["_id"] for one in config_of(servers[0])["members"]] == [0, 1, 2]
+        assert config_of(servers[0])["version"] == 1, "the set was started once"
     finally:
         bench.stop()
 
