@@ -21,7 +21,7 @@ from lab.mirror import MirrorError, mongod_binary
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "linda-lab"
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = ROOT / "roles" / "mongodb" / "templates" / "etc" / "linda" / "mongodb" / "reload.j2"
+TEMPLATE = ROOT / "roles" / "mongodb" / "templates" / "etc" / "linda" / "mongodb" / "reload.py.j2"
 KEYS = ("YSBrZXkgZmlsZSBmb3IgdGVzdHMgb25seQ==", "YW5vdGhlciBrZXkgZm9yIHRlc3RzIG9ubHk=")
 
 
@@ -48,7 +48,7 @@ class Renewal:
             "mongodb_port": self.server.port,
         }
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - a script, not a page
-        script = self.directory / "reload"
+        script = self.directory / "reload.py"
         script.write_text(environment.from_string(TEMPLATE.read_text()).render(values))
         return subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
 
