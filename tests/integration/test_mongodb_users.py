@@ -325,6 +325,48 @@ def test_what_cannot_be_is_refused_before_the_first_write(ready: Bench, server: 
         assert (result.get("code"), says in result["msg"]) == (code, True), result
 
 
+def test_the_users_of_the_role_may_do_what_they_are_for_and_no_more(ready: Bench, server: Mongod, tmp_path: Path) -> None:
+    names = ("admin", "application", "monitor", "backup")
+    words = {f"mongodb_{name}_password": ADMIN_WORD if name == "admin" else f"the-password-of-{name}" for name in names}
+    task = {"linda.ops.mongodb_users": {**ready.login(server), "users": "{{ __mongodb_all_users }}"}, "vars": words}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars_files": [str(ROOT / "roles" / "mongodb" / part / "main.yml") for part in ("defaults", "vars")],
+        "vars": {"ansible_python_interpreter": sys.executable},
+        "tasks": [task],
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    playbook = str(Path(sys.executable).with_name("ansible-playbook"))
+    subprocess.run([playbook, "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml")], cwd=ROOT, capture_output=True, check=True)
+
+    def may(user: str, act: Callable[[pymongo.MongoClient[dict[str, Any]]], object]) -> bool:
+        with server.client(user, words[f"mongodb_{user}_password"]) as client:
+            try:
+                act(client)
+            except pymongo.errors.OperationFailure as error:
+                if error.code != 13:
+                    raise
+                return False
+        return True
+
+    acts: dict[str, tuple[Callable[[pymongo.MongoClient[dict[str, Any]]], object], set[str]]] = {
+        "write the application's data": (lambda client: client.linda.messages.insert_one({"a": 1}), {"application"}),
+        "read the application's data": (lambda client: client.linda.messages.find_one(), {"application", "backup"}),
+        "drop the application's database": (lambda client: client.drop_database("linda"), set()),
+        "write elsewhere": (lambda client: client.elsewhere.messages.insert_one({"a": 1}), set()),
+        "read elsewhere": (lambda client: client.elsewhere.messages.find_one(), {"backup"}),
+        "write the scratch data of checks": (lambda client: client.linda_checks.checks.insert_one({"a": 1}), {"monitor"}),
+        "measure the server": (lambda client: client.admin.command("serverStatus"), {"monitor", "backup"}),
+        "look at the set": (lambda client: client.admin.command("replSetGetStatus"), {"monitor"}),
+        "make users": (lambda client: client.admin.command("createUser", "x", pwd=WORD, roles=[]), set()),
+        "give itself rights": (lambda client: client.admin.command("grantRolesToUser", "monitor", roles=["root"]), set()),
+        "stop the server": (lambda client: client.admin.command("shutdown"), set()),
+    }
+    for what, (act, allowed) in acts.items():
+        assert {user for user in names[1:] if may(user, act)} == allowed, what
+
+
 def test_passwords_appear_nowhere(ready: Bench, server: Mongod, tmp_path: Path) -> None:
     words = {"first": "the-first-secret-word", "second": "the-second-secret-word", "admin": ADMIN_WORD}
     (tmp_path / "words.yml").write_text(json.dumps({"words": words}))

@@ -94,13 +94,13 @@ class Lab:
                 module_runs=Counter((host, role) for host, role in rows),
             )
 
-    def run_and_kill(self, playbook: str | Path, phases: Sequence[str], delay: float) -> int | None:
+    def run_and_kill(self, playbook: str | Path, phases: Sequence[str], delay: float, *arguments: str) -> int | None:
         """Start a playbook and SIGKILL it with all its workers; its exit code if it ended before.
 
         The moment is `delay` seconds after the display has named each of `phases`, in that order.
         """
         process = subprocess.Popen(
-            self.command(playbook),
+            self.command(playbook, *arguments),
             cwd=ROOT,
             env=self.environment(ROOT) | {"PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
