@@ -122,6 +122,10 @@ def test_the_host_is_the_same_before_up_and_after_down(bench: Bench) -> None:
         # With SSH, as Ansible comes: `lab exec` is podman's doing and has all capabilities.
         assert "Operation not permitted" in bench.start("ssh", host, "sudo date --set=@1").communicate()[0]
 
+    # What a machine has mounted through a loop device (an encrypted volume, say) is let go of when the machine is killed.
+    bench.shell("mongo1", "truncate -s 16M /srv/x.img && mkfs.ext4 -q -F /srv/x.img && mount -o loop /srv/x.img /mnt")
+    assert any("/srv/x.img" in line for line in bench.look().since(before)["loops"])
+
     bench.cli("down")
     assert bench.look().since(before) == {}
 
