@@ -290,8 +290,12 @@ def _options_form(keys: Sequence[Key], given: Mapping[str, Any]) -> tuple[tuple[
         form["weights"] = {name: number(weight) for name, weight in sorted(given.get("weights", {}).items())}
     if "2d" in kinds:
         form |= {name: number(default if given.get(name) is None else given[name]) for name, default in PLANE_DEFAULTS.items()}
-    if given.get("wildcardProjection"):
-        form["wildcardProjection"] = dict(sorted(_projection_form(given["wildcardProjection"]).items()))
+    projection = _projection_form(given.get("wildcardProjection") or {})
+    # _id is left out unless somebody wants it; MongoDB 5.0 writes that down, 6.0 does not.
+    if not projection.get("_id"):
+        projection.pop("_id", None)
+    if projection:
+        form["wildcardProjection"] = dict(sorted(projection.items()))
     if given.get("storageEngine"):
         form["storageEngine"] = given["storageEngine"]
     return tuple(sorted((name, json.dumps(value, sort_keys=True, default=str)) for name, value in form.items()))

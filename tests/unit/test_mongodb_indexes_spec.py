@@ -65,6 +65,10 @@ FULL = {
             {"key": {"$**": 1}, "name": "$**_1", "wildcardProjection": {"c": 1, "a": {"b": True}}},
         ),
         (
+            {"keys": {"$**": 1}, "wildcard_projection": {"a.b": 1}},
+            {"key": {"$**": 1}, "name": "$**_1", "wildcardProjection": {"_id": False, "a.b": True}},
+        ),
+        (
             {"keys": {"a": 1}, "partial_filter_expression": {"x": {"$gt": 5.0}, "y": 1}},
             {"key": {"a": 1}, "name": "a_1", "partialFilterExpression": {"$and": [{"y": {"$eq": 1}}, {"x": {"$gt": Int64(5)}}]}},
         ),
