@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,9 +16,10 @@ import pytest
 from ansible_collections.linda.ops.plugins.module_utils._checks_engine import Result, run_all
 from ansible_collections.linda.ops.plugins.module_utils._checks_spec import parse_checks
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_uri import build_uri
-from checks_support import Authority
+from checks_support import Authority, free_port
 from mongodb_support import ADMIN_WORD, Bench, Mongod
 
+from lab.app.tests.running import environment
 from lab.mirror import MirrorError, mongod_binary
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "linda-lab"
@@ -204,6 +207,29 @@ def test_the_pool_of_a_running_application(bench: Bench) -> None:
         application.close()
 
 
+def test_the_pool_that_the_uri_gives_to_the_reference_application(bench: Bench, tmp_path: Path) -> None:
+    """From the filter's URI through the running program to what each member counts: 10 to 100, because nothing else is said."""
+    worker = {"name": "worker", "password": POOLED_WORD, "roles": [{"role": "readWrite", "db": "linda"}]}
+    mongodb_support.run("mongodb_users", bench.login(bench.primary(), users=[worker]))
+    options = {"user": "worker", "password": POOLED_WORD, "replica_set": "rs0", "tls_ca_file": str(bench.authority.file)}
+    (tmp_path / "uri").write_text(build_uri([server.host for server in bench.servers], options))
+    port = free_port()
+    settings = environment(MONGODB_URI_FILE=str(tmp_path / "uri"), PORT=str(port), READY_TIMEOUT="10")
+    with (tmp_path / "log").open("wb") as log:
+        application = subprocess.Popen([sys.executable, "-m", "linda_lab_api"], env=settings, stdout=log, stderr=subprocess.STDOUT)
+    ready = {"name": "ready", "host": "api1", "role": "application", "type": "http", "address": "127.0.0.1", "retries": 60, "pause": 0.5}
+    try:
+        (answer,) = run_all(parse_checks([{**ready, "url": f"http://127.0.0.1:{port}/readyz"}]), {}, 1)
+        assert answer.status == "pass", (answer, (tmp_path / "log").read_text())
+        for server in bench.servers:
+            pool = {"type": "mongodb_pool", "user": "worker", "clients": ["127.0.0.1"], "retries": 10}
+            assert run(bench, pool, server).evidence == "connections as worker: 127.0.0.1 10; 10 to 100 wanted"
+    finally:
+        application.terminate()
+        application.wait(30)
+    assert "127.0.0.1 has 0 connections as worker" in run(bench, {**pool, "retries": 0}, bench.servers[0]).reason
+
+
 def test_lag(bench: Bench) -> None:
     """A locked secondary falls behind."""
     with bench.servers[2].client("admin") as secondary, bench.servers[0].client("admin") as primary:
@@ -240,7 +266,7 @@ def debians_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_from_its_host_with_the_driver_of_debian(bench: Bench, debians_driver: Path) -> None:
+def test_from_its_host_with_the_driver_of_debian(bench: Bench, debians_driver: Path, tmp_path: Path) -> None:
     def remote(more: Mapping[str, object]) -> dict[str, Any]:
         arguments = {"checks": [check_of(bench, {"from": "self", **more})], "secrets": SECRETS}
         answer: dict[str, Any] = mongodb_support.run("run_checks", arguments, driver=debians_driver)["results"][0]
@@ -251,7 +277,7 @@ def test_from_its_host_with_the_driver_of_debian(bench: Bench, debians_driver: P
     pool = remote({"type": "mongodb_pool", "user": "monitor", "clients": ["127.0.0.1"], "min_size": 1, "max_size": 1})
     assert pool["status"] == "pass", pool
     assert "the login is refused" in remote({"password_variable": "wrong_word"})["reason"]
-    assert "certificate verify failed" in remote({"ca_file": "/etc/ssl/certs/ca-certificates.crt", "timeout": 1})["reason"]
+    assert "certificate verify failed" in remote({"ca_file": str(Authority(tmp_path / "other").file), "timeout": 2})["reason"]
     assert scratch_of(bench) == []
 
 
