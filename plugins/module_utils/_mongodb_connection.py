@@ -394,15 +394,15 @@ class Cluster:
             try:
                 link, hello = self._greet(address)
             except MongodbError as error:
-                if error.code not in ("not_running", "unknown_host", "connection_lost"):
-                    raise
+                # One member that is down, or whose certificate has expired, is no reason to stop while another one answers.
                 silent.append(error)
                 continue
             if hello.get("isWritablePrimary") or hello.get("secondary"):
                 return link
             found.append(link)
         if not found:
-            raise MongodbError(silent[0].code, " ".join(error.message for error in silent))
+            telling = next((error for error in silent if error.code != "not_running"), silent[0])
+            raise MongodbError(telling.code, " ".join(error.message for error in silent))
         return found[0]
 
     def _greet(self, address: str) -> tuple[Link, dict[str, Any]]:
