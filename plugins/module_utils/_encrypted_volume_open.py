@@ -428,13 +428,14 @@ def close_volume(volume: Volume) -> None:
 
 def say(name: str, error: VolumeError, more: str = "") -> None:
     """Put one line into the journal."""
-    print(f"Encrypted volume {name}: {error.code}: {error.message} {more}".rstrip(), file=sys.stderr, flush=True)
+    sys.stderr.write(f"Encrypted volume {name}: {error.code}: {error.message} {more}".rstrip() + "\n")
+    sys.stderr.flush()
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``open`` or ``close`` with the path of a configuration file; return the exit code."""
     if len(arguments) != 2 or arguments[0] not in ("open", "close"):
-        print("usage: linda-volume open|close CONFIGURATION", file=sys.stderr)
+        sys.stderr.write("usage: linda-volume open|close CONFIGURATION\n")
         return 64
     name = Path(arguments[1]).stem
     try:
@@ -443,7 +444,7 @@ def main(arguments: Sequence[str]) -> int:
             close_volume(volume)
         else:
             open_volume(volume, key_at_boot(volume))
-            print(f"Encrypted volume {name}: open on {volume.mount_point}.", flush=True)
+            sys.stdout.write(f"Encrypted volume {name}: open on {volume.mount_point}.\n")
     except VolumeError as error:
         say(name, error, "The volume stays closed." if arguments[0] == "open" else "")
         return 1
