@@ -204,7 +204,7 @@ def controller_killed(playbook: str, seconds: float, prepare: Callable[[Cluster]
     def act(cluster: Cluster, dice: random.Random) -> str:
         prepare(cluster)
         delay = dice.uniform(0, seconds)
-        arguments = [*options, "-e", f"mongodb_restarted_after={time.time()}"] if "restart" in playbook else list(options)
+        arguments = [*options, "-e", f"mongodb_rolling_restarted_after={time.time()}"] if "restart" in playbook else list(options)
         path = HERE / playbook if playbook == "converge.yml" else PLAYBOOKS / playbook
         killed = cluster.play_and_kill(path, delay, *arguments)
         again = cluster.play(path, *arguments)
