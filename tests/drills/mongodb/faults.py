@@ -167,9 +167,21 @@ def raise_feature_compatibility(cluster: Cluster, dice: random.Random) -> str:
 
 
 def climb_to_x509(cluster: Cluster, dice: random.Random) -> str:
-    """From no TLS and key file to required TLS and membership by certificate, in six rounds."""
+    """To required TLS and membership by certificate, a round each, from wherever the set is. The client changes to TLS in between."""
+    seconds = 0.0
+    if not cluster.tls:
+        cluster.describe(mongodb_tls_mode="preferTLS", mongodb_cluster_auth_mode="keyFile")
+        seconds += cluster.play(PLAYBOOKS / "mongodb_tls.yml")
+        cluster.stop_writing()
+        cluster.start_writing()
     cluster.describe(mongodb_tls_mode="requireTLS", mongodb_cluster_auth_mode="x509")
-    return f"{cluster.play(PLAYBOOKS / 'mongodb_tls.yml'):.0f} s"
+    seconds += cluster.play(PLAYBOOKS / "mongodb_tls.yml")
+    for host in cluster.members:
+        with cluster.client(host) as client:
+            found = client.admin.command("getParameter", tlsMode=1, clusterAuthMode=1)
+        if (found["tlsMode"], found["clusterAuthMode"]) != ("requireTLS", "x509"):
+            raise DrillError(f"{host} runs with {found['tlsMode']}/{found['clusterAuthMode']}.")
+    return f"{seconds:.0f} s"
 
 
 def grow_and_shrink(cluster: Cluster, dice: random.Random) -> str:
