@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mongodb_support import ADMIN_WORD, APP_NAME, READING, Bench, Mongod, run
+from mongodb_support import ADMIN_WORD, APP_NAME, READING, Bench, Mongod, inside
 
 from lab.mirror import MirrorError, mongod_binary
 
@@ -52,7 +52,7 @@ def unchanged(bench: Bench, module: str, arguments: dict[str, Any]) -> None:
     """Check mode and a run both find nothing to do, and send nothing that writes."""
     sizes = {server.port: server.log.stat().st_size for server in bench.servers}
     for check in (True, False):
-        result = run(module, arguments, check=check)
+        result = inside(module, arguments, check=check)
         assert (result.get("failed"), result["changed"], result["plan"]) == (None, False, []), (module, result)
         assert result["state"] == "ready"
     sent = {name for server in bench.servers for name in server.commands_of_modules(sizes[server.port])}
@@ -62,10 +62,10 @@ def unchanged(bench: Bench, module: str, arguments: dict[str, Any]) -> None:
 
 def managed(bench: Bench, module: str, arguments: dict[str, Any], words: str) -> None:
     """A change is predicted, carried out as predicted, and then there is nothing more to do."""
-    predicted = run(module, arguments, check=True)
+    predicted = inside(module, arguments, check=True)
     assert predicted["changed"], predicted
     assert words in "; ".join(step["reason"] for step in predicted["plan"]), predicted["plan"]
-    done = run(module, arguments)
+    done = inside(module, arguments)
     assert not done.get("failed"), done
     assert (done["plan"], done["diff"]) == (predicted["plan"], predicted["diff"])
     unchanged(bench, module, arguments)
