@@ -8,6 +8,11 @@ from tests.support.ansible import Lab
 from tests.support.client import Edge
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the fleet up (test_site.py) before the tests that want it up."""
+    items.sort(key=lambda item: item.path.name == "test_mongodb_rotation.py")
+
+
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Lab]:
     """All machines of lab/fleet.yml, bare at first. The tests of test_site.py bring them up, in the order of the file."""
