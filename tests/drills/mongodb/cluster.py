@@ -268,10 +268,11 @@ class Cluster:
 
     def lost(self) -> list[int]:
         """Numbers of writes that were acknowledged and are not there."""
+        promised = self.journal().acknowledged
         with self.client(self.primary(), socketTimeoutMS=60000) as client:
             collection = client[DATABASE].get_collection(COLLECTION, read_concern=pymongo.read_concern.ReadConcern("majority"))
             there = {document["_id"] for document in collection.find({}, {"_id": 1})}
-        return [number for number, _at in self.journal().acknowledged if number not in there]
+        return [number for number, _at in promised if number not in there]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str, found: Callable[[], str] = lambda: "") -> float:
