@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pymongo
 import pytest
-from mongodb_support import ADMIN_WORD, READING, ROOT, Bench, Mongod, begin, run
+from mongodb_support import ADMIN_WORD, READING, ROOT, Bench, Mongod, begin, inside, run
 
 from lab.mirror import MirrorError, mongod_binary
 
@@ -97,18 +98,19 @@ def command(server: Mongod, name: str, value: Any, *, database: str = "admin", *
 def reconcile(bench: Bench, driver: Path | None = None, *, again: bool = True, **described: Any) -> list[str]:
     """Check and run, and once more when something was done; returns the reasons of the plan."""
     login = bench.login(bench.servers[0], **described)
+    start = inside if driver is None else partial(run, driver=driver)
     before = {server.port: server.log.stat().st_size for server in bench.servers}
-    predicted = run("mongodb_users", login, check=True, driver=driver)
+    predicted = start("mongodb_users", login, check=True)
     assert predicted.get("failed") is not True, predicted
     sent = {name for server in bench.servers for name in server.commands_of_modules(before[server.port])}
     assert sent <= LOOKING, "a check wrote"
-    done = run("mongodb_users", login, driver=driver)
+    done = start("mongodb_users", login)
     assert done.get("failed") is not True, done
     assert (done["changed"], done["plan"], done["diff"]) == (predicted["changed"], predicted["plan"], predicted["diff"])
     assert done["steps_done"] == done["plan"]
     assert (done["diff"]["before"] != done["diff"]["after"]) is done["changed"]
     if done["changed"] and again:
-        unchanged = run("mongodb_users", login, driver=driver)
+        unchanged = start("mongodb_users", login)
         assert (unchanged["changed"], unchanged["plan"]) == (False, []), unchanged
     return [step["reason"] for step in done["plan"]]
 
@@ -315,13 +317,13 @@ def test_what_cannot_be_is_refused_before_the_first_write(ready: Bench, server: 
     reconcile(ready, users=[{"name": "holder", "password": WORD, "roles": ["held"]}], custom_roles=[{"name": "held"}])
     sizes = {one.port: one.log.stat().st_size for one in ready.servers}
     for code, says, described in REFUSED:
-        result = run("mongodb_users", ready.login(server, **described))
+        result = inside("mongodb_users", ready.login(server, **described))
         assert (result.get("code"), says in result["msg"], result["steps_done"]) == (code, True, []), result
     sent = {name for one in ready.servers for name in one.commands_of_modules(sizes[one.port])}
     assert sent
     assert sent <= LOOKING
     for code, says, described in REFUSED_AT_ONCE:
-        result = run("mongodb_users", ready.login(server, **described, login_port=9))
+        result = inside("mongodb_users", ready.login(server, **described, login_port=9))
         assert (result.get("code"), says in result["msg"]) == (code, True), result
 
 
