@@ -555,6 +555,18 @@ def test_killed_after_each_step_the_next_run_ends_right(db: Database) -> None:
     assert not db.run(*described)["changed"]
 
 
+def test_the_compatibility_version_counts_not_the_binary(db: Database) -> None:
+    db.make("a_1", ("a", 1))
+    with db.server.client("admin") as client:
+        client.admin.command("setFeatureCompatibilityVersion", "5.0")
+        try:
+            refused = db.run({**A, "unique": True})
+        finally:
+            client.admin.command("setFeatureCompatibilityVersion", "6.0")
+    assert refused["code"] == "rebuild_not_allowed"
+    assert db.run({**A, "unique": True})["changed"]
+
+
 def test_it_is_refused_before_anything_connects(db: Database) -> None:
     closed = db.arguments({**A, "uniqe": True}, login_port=9, timeout=1)
     refused = run("mongodb_indexes", closed)
