@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -292,8 +291,8 @@ def test_a_key_is_the_same_in_its_three_forms(key: bytes) -> None:
     [
         (b"", "bad_key"),
         (b"short", "bad_key"),
-        (os.urandom(31), "bad_key"),
-        (os.urandom(33), "bad_key"),
+        (bytes(range(31)), "bad_key"),
+        (bytes(range(33)), "bad_key"),
         (b"0123456789abcdef" * 2, "weak_key"),
         (b"a passphrase of 32 characters..!", "weak_key"),
         (bytes(32), "weak_key"),
