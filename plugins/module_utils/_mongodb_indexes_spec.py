@@ -17,6 +17,7 @@ against a real server by the tests.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from ansible_collections.linda.ops.plugins.module_utils._fields import Reader, closest, shown
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
 
-Key = tuple[str, int | str]  # (field, 1, -1 or the name of a kind)
+Key = tuple[str, "int | str"]  # (field, 1, -1 or the name of a kind)
 Namespace = tuple[str, str]  # (database, collection)
 Collation = tuple[tuple[str, Any], ...]
 
@@ -210,7 +211,7 @@ def number(value: Any) -> Any:
     """Return a whole number as int whatever type it had; anything else as it is."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
-    return int(value) if value == value and abs(value) != float("inf") and int(value) == value else float(value)
+    return int(value) if math.isfinite(value) and int(value) == value else float(value)
 
 
 def canonical(value: Any) -> Any:

@@ -77,7 +77,7 @@ def position(text: str, previous: str, new: str) -> int:
 
     -1 when it holds something else.
     """
-    (old, *_), (fresh, *_) = parse_keys(previous) or ("",), parse_keys(new) or ("",)
+    old, fresh = ((parse_keys(key) or ("",))[0] for key in (previous, new))
     stages = [(old,), (old, fresh), (fresh, old), (fresh,)]
     keys = parse_keys(text)
     return stages.index(keys) if keys in stages else -1

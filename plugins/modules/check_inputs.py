@@ -34,8 +34,9 @@ options:
       - >-
         The formats are V(absolute_path), V(address), V(cidr), V(dns_name), V(duration), V(email), V(file_name), V(fingerprint),
         V(fqdn), V(host), V(host_port), V(hostname), V(identifier), V(ipv4), V(ipv6), V(keyfile), V(network), V(nonempty),
-        V(nonnegative), V(octal_mode), V(one_line), V(percentage), V(pgp_public_key), V(port), V(positive), V(relative_path),
-        V(safe_path), V(sha256), V(size), V(ssh_public_key), V(timezone), V(unit), V(unix_name), V(url), V(version),
+        V(nonnegative), V(nonnegative_number), V(octal_mode), V(one_line), V(oplog_mb), V(percentage), V(pgp_public_key), V(port),
+        V(positive), V(relative_path), V(safe_path), V(sha256), V(size), V(ssh_public_key), V(timezone), V(unit), V(unix_name),
+        V(url), V(version),
         V(wildcard_dns_name), V(secret_min_N) for every number N, and V(unique), which means that no value occurs twice.
       - An input without a value is not judged. An empty text is accepted where the default of the input is an empty text.
     type: dict

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from bson.son import SON
-from mongodb_support import ADMIN_WORD, APP_NAME, READING, Bench, Mongod, begin, run
+from mongodb_support import ADMIN_WORD, APP_NAME, READING, Bench, Mongod, begin, inside, run
 from pymongo.errors import DuplicateKeyError
 
 from lab.mirror import MirrorError, mongod_binary
@@ -76,7 +76,7 @@ class Database:
         return self.bench.login(self.server, collections=collections, **more)
 
     def run(self, *indexes: dict[str, Any], check: bool = False, **more: Any) -> dict[str, Any]:
-        return run("mongodb_indexes", self.arguments(*indexes, **more), check=check)
+        return inside("mongodb_indexes", self.arguments(*indexes, **more), check=check)
 
     def settle(self, *indexes: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Check, run, and run again; what was predicted is done, and then nothing is left to do."""
