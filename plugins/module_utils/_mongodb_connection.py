@@ -13,7 +13,8 @@ Works with pymongo 3.11 (Debian 12's python3-pymongo) and 4. The state is read f
 
 Everything else is an error with a code: ``no_driver``, ``not_running``, ``unknown_host``, ``tls_failed``, ``not_ready`` (still
 starting or syncing), ``login_failed`` (users exist and our login is refused), ``not_authorized``, ``not_primary``,
-``no_primary``, ``wrong_server`` (a mongos), ``connection_lost`` and ``command_failed``.
+``no_primary``, ``wrong_server`` (a mongos), ``connection_lost``, ``not_committed`` (a write that has not reached the majority in time)
+and ``command_failed``.
 """
 
 from __future__ import annotations
@@ -190,6 +191,10 @@ class Link:
             raise _lost(self.host, error) from None
         except PyMongoError as error:
             raise MongodbError("command_failed", f"{self.host}: {name}: {error}") from None
+        if unsure := answer.get("writeConcernError"):
+            # The driver takes such an answer for a success; the write is on the primary and may still be rolled back.
+            code = "not_primary" if unsure["code"] in NOT_PRIMARY else "not_committed"
+            raise CommandError(code, f"{self.host}: {name} has not reached the majority: {unsure.get('errmsg', unsure)}", unsure["code"])
         return answer
 
     def close(self) -> None:

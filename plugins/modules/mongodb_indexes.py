@@ -287,19 +287,24 @@ def decide(link: Link, described: Sequence[Described], version: tuple[int, int])
 
 def converge(cluster: Cluster, described: Sequence[Described], building: Building, result: dict[str, Any], module: AnsibleModule) -> None:
     """Read, plan, apply; begin again when the primary moves meanwhile. ``result`` is filled as it goes."""
+    unsure: list[Step] = []
+
+    def done(step: Step) -> None:
+        unsure.remove(step)
+        result["steps_done"].append(step.describe())
+        result["changed"] = True
+
     for attempt in range(ATTEMPTS):
         try:
             link = cluster.primary()
             whole = decide(link, described, version_of(cluster.hello))
             if attempt == 0:
                 record(result, whole)
+            for step in [step for step in unsure if step not in whole.steps]:
+                done(step)  # The server carried it out, only its answer got lost.
             if module.check_mode or not whole.steps:
                 return
-
-            def done(step: Step) -> None:
-                result["steps_done"].append(step.describe())
-                result["changed"] = True
-
+            unsure = list(whole.steps)
             if not cluster.hello.get("setName"):
                 building = replace(building, quorum=None)
             with patient(link) as writer:

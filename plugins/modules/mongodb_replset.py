@@ -308,6 +308,8 @@ STEP_DOWN_SECONDS = 15
 # The longest that writes wait for a successor, who was found level just before.
 HAND_OVER_SECONDS = 5
 EXCEEDED_TIME_LIMIT = 262
+# A reconfiguration asks the voters itself; this is the server's number for too few answers.
+NODE_NOT_FOUND = 74
 HINTS = {"no_primary": " If most voters are lost for good, see linda.ops.mongodb_replset_recover."}
 # The server's numbers for "another reconfiguration is under way" and "the last one is not committed yet".
 BUSY = frozenset({109, 308})
@@ -324,6 +326,8 @@ class Replset:
         self.timeout = float(params["timeout"])
         self.check_mode = check_mode
         self.delays: dict[str, float] = {}
+        self.patience = 0.0  # seconds in which a member that has just gone or come is seen as such
+        self.refused_since: float | None = None
         self.highest_id = -1
         # The localhost exception does not cover it, so a new set has the default that follows from its members until the next run.
         self.reads_write_concern = cluster.state == "ready"
@@ -365,16 +369,31 @@ class Replset:
         began = time.monotonic()
         while True:
             observed = self.observe()
-            patience = SETTLE_HEARTBEATS * observed.settings.get("heartbeatIntervalMillis", HEARTBEAT_MILLIS) / 1000
+            self.patience = SETTLE_HEARTBEATS * observed.settings.get("heartbeatIntervalMillis", HEARTBEAT_MILLIS) / 1000
             try:
                 return observed, plan(self.desired, observed)
             except MongodbError as error:
-                if error.code not in ("majority_lost", "no_successor") or time.monotonic() > began + patience:
+                if error.code not in ("majority_lost", "no_successor") or time.monotonic() > began + self.patience:
                     raise
             time.sleep(POLL_SECONDS)
 
-    def carry_out(self, step: Step) -> None:
-        """Carry out one step and return when it is done and known to the majority."""
+    def carry_out(self, step: Step) -> bool:
+        """Carry out one step and return True when it is done and known to the majority; False when the set has to be read anew instead.
+
+        That is so when the plan relied on a member that the last heartbeat found up and that has gone since.
+        """
+        try:
+            self._carry_out(step)
+        except CommandError as error:
+            self.refused_since = self.refused_since or time.monotonic()
+            if error.number != NODE_NOT_FOUND or time.monotonic() > self.refused_since + self.patience:
+                raise
+            time.sleep(POLL_SECONDS)
+            return False
+        self.refused_since = None
+        return True
+
+    def _carry_out(self, step: Step) -> None:
         if step.level is not None:
             self._wait_level(step.level)
         if step.action == "initiate":
@@ -563,9 +582,9 @@ def converge(replset: Replset, result: dict[str, Any], *, check_mode: bool) -> N
             record(result, replset.desired, observed, steps)
         if check_mode or not steps:
             break
-        replset.carry_out(steps[0])
-        result["steps_done"].append(steps[0].describe())
-        result["changed"] = result["changed"] or steps[0].writes
+        if replset.carry_out(steps[0]):
+            result["steps_done"].append(steps[0].describe())
+            result["changed"] = result["changed"] or steps[0].writes
     result["primary"] = replset.cluster.primary_host()
 
 

@@ -447,6 +447,27 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def test_what_the_server_did_before_its_answer_got_lost_counts_as_done(db: Database) -> None:
+    db.run(A)
+    lost = {"failCommands": ["createIndexes"], "writeConcernError": {"code": 11602, "errmsg": "the primary moved"}}
+    with db.server.client("admin") as client:
+        client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=lost)
+    done = db.run(A, {"keys": {"b": 1}})
+    assert done.get("failed") is not True, done
+    assert (done["changed"], done["steps_done"]) == (True, done["plan"])
+    assert "b_1" in db.listed()
+
+
+def test_what_has_not_reached_the_majority_is_not_done(db: Database) -> None:
+    late = {"failCommands": ["createIndexes"], "writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}}
+    with db.server.client("admin") as client:
+        client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=late)
+    done = db.run(A)
+    assert (done["failed"], done["code"], done["steps_done"]) == (True, "not_committed", [])
+    assert "has not reached the majority: waiting for replication timed out" in done["msg"]
+    assert not db.run(A)["changed"]
+
+
 def test_a_killed_run_s_build_is_joined_by_the_next(db: Database) -> None:
     with db.open() as database:
         database.c.insert_many([{"a": number} for number in range(100)])
