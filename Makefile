@@ -42,7 +42,7 @@ test-unit: setup ## Pure code: planners, filters, parsers
 
 test-integration: setup ## Plugins and modules against real daemons on loopback
 	@scripts/debian_packages.sh requirements/debian-test.txt
-	$(BIN)/python -m pytest -q tests/integration
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration
 
 test-molecule: setup ## Each role on fresh machines: check, converge, idempotence, check, verify from outside
 	@scripts/molecule.sh $(SCENARIO)

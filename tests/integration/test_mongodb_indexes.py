@@ -367,7 +367,7 @@ def test_what_nobody_described_is_reported_hidden_and_dropped_after_its_time(db:
     db.make("unique", ("u", 1), unique=True)
     described = [A, {"name": "unique", "keys": {"u": 1}, "unique": True}]
     assert db.run(*described)["unmanaged"] == []
-    reported = db.run(*described, unmanaged="report")
+    reported = run("mongodb_indexes", db.arguments(*described, unmanaged="report"))
     assert not reported["changed"]
     assert [one["name"] for one in reported["unmanaged"]] == ["old"]
     assert "Nobody described" in json.dumps(reported["warnings"])
