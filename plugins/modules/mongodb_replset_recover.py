@@ -19,7 +19,7 @@ description:
   - A run that died is finished by the next one. On a set that consists of the survivors and has a primary it does nothing.
   - Keep the lost members from starting until the survivors have a primary. Move their data paths aside, since a server that had
     acknowledged a write which the survivors lack cannot undo it and stops. Then add them again with M(linda.ops.mongodb_replset). The
-    runbook C(docs/runbooks/mongodb-lost-majority.md) goes through it with real output.
+    runbook C(docs/runbooks/mongodb_lost_majority.md) goes through it with real output.
 options:
   replica_set:
     description: The name of the set.

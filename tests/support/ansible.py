@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -19,6 +20,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 CALLBACKS = ROOT / "tests" / "support" / "callbacks"
+
+
+def kill_with_workers(run: int) -> None:
+    """SIGKILL a run and all that it has started, as a controller dies that loses its power.
+
+    Each worker of ansible-core is a session of its own, which a signal to the run's process group does not reach; it would wait for ever.
+    """
+    os.kill(run, signal.SIGSTOP)  # so that it starts no more of them meanwhile
+    family = [run]
+    parents = [(int(path.parent.name), path) for path in Path("/proc").glob("[0-9]*/stat")]
+    children: dict[int, list[int]] = {}
+    for pid, path in parents:
+        with contextlib.suppress(OSError):
+            children.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(pid)
+    for member in family:  # grows as it goes
+        family += children.get(member, [])
+    for member in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -126,7 +146,7 @@ class Lab:
                 print("".join(lines))
             return ended
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_with_workers(process.pid)
             process.wait()
             return None
         finally:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,7 +18,7 @@ import yaml
 from pymongo.errors import PyMongoError
 
 from tests.drills.mongodb.writer import COLLECTION, DATABASE, Journal
-from tests.support.ansible import PLAYBOOK, ROOT, Lab
+from tests.support.ansible import PLAYBOOK, ROOT, Lab, kill_with_workers
 
 HERE = Path(__file__).parent
 SET = "drill"
@@ -121,7 +119,7 @@ class Cluster:
         try:
             output, _ = process.communicate(timeout=delay)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_with_workers(process.pid)
             process.communicate()
             return True
         if process.returncode:
