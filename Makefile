@@ -49,7 +49,7 @@ test-molecule: setup ## Each role on fresh machines: check, converge, idempotenc
 
 test-e2e: setup ## The whole fleet, and faults in it
 	@scripts/debian_packages.sh requirements/debian-test.txt
-	$(BIN)/python -m pytest -q -x tests/e2e
+	$(BIN)/python -m pytest -v -x tests/e2e
 
 bench: setup ## Print times and remote module runs
 	@$(BIN)/python -m tests.bench
