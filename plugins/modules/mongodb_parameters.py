@@ -19,6 +19,7 @@ description:
     it is the configuration that the server was started with (C(getCmdLineOpts)).
   - Changed online are the slow-query threshold, its sample rate and the profiler's level of every database, size and least retention of
     the oplog, the cache's size, the log's levels and C(quiet), and every C(setParameter) that the server says it takes at run time.
+    Servers before MongoDB 6.0 do not say so; there a C(setParameter) asks for a restart.
   - A setting that the configuration does not name is brought back to the server's default where it can be changed online. The sizes of
     oplog and cache have no such default and are then left alone.
   - The module writes no file. The same settings belong into C(mongod.conf), for the next start.
@@ -138,11 +139,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 # Every server has these for itself; their profiler is not a matter of the configuration.
 INTERNAL_DATABASES = frozenset({"config", "local"})
 MEGABYTE = 1024 * 1024
+# The first major version that shows a parameter's details.
+DETAILS_FROM = 6
 
 
 def observe(link: Link, *, replicated: bool) -> Observed:
     """Read what the server goes by: seven commands, and one for each database."""
-    details = link.command("getParameter", {"showDetails": True, "allParameters": True})
     status = link.command("serverStatus", repl=0, metrics=0, locks=0)
     names = [one["name"] for one in link.command("listDatabases", nameOnly=True)["databases"]]
     general = link.command("profile", -1)
@@ -150,11 +152,7 @@ def observe(link: Link, *, replicated: bool) -> Observed:
     cache = status.get("wiredTiger", {}).get("cache", {}).get("maximum bytes configured")
     return Observed(
         parsed=link.command("getCmdLineOpts")["parsed"],
-        parameters={
-            name: Parameter(entry["value"], bool(entry.get("settableAtRuntime")))
-            for name, entry in details.items()
-            if isinstance(entry, dict) and "value" in entry
-        },
+        parameters=parameters_of(link, str(status.get("version", ""))),
         version=str(status.get("version", "")),
         slow_ms=general["slowms"],
         sample_rate=general["sampleRate"],
@@ -163,6 +161,18 @@ def observe(link: Link, *, replicated: bool) -> Observed:
         oplog_hours=status.get("oplogTruncation", {}).get("oplogMinRetentionHours", 0) if oplog else None,
         cache_mb=cache / MEGABYTE if cache is not None else None,
     )
+
+
+def parameters_of(link: Link, version: str) -> dict[str, Parameter]:
+    """Read all parameters. A server before 6.0 does not tell which of them it takes while it runs; there each waits for a restart."""
+    if int(version.partition(".")[0]) < DETAILS_FROM:
+        return {name: Parameter(value, online=False) for name, value in link.command("getParameter", "*").items()}
+    details = link.command("getParameter", {"showDetails": True, "allParameters": True})
+    return {
+        name: Parameter(entry["value"], bool(entry.get("settableAtRuntime")))
+        for name, entry in details.items()
+        if isinstance(entry, dict) and "value" in entry
+    }
 
 
 def carry_out(link: Link, step: Step) -> None:
