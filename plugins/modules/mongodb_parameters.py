@@ -149,11 +149,12 @@ def observe(link: Link, *, replicated: bool) -> Observed:
     names = [one["name"] for one in link.command("listDatabases", nameOnly=True)["databases"]]
     general = link.command("profile", -1)
     oplog = link.command("collStats", "oplog.rs", database="local") if replicated else None
+    version = str(status["version"])
     cache = status.get("wiredTiger", {}).get("cache", {}).get("maximum bytes configured")
     return Observed(
         parsed=link.command("getCmdLineOpts")["parsed"],
-        parameters=parameters_of(link, str(status.get("version", ""))),
-        version=str(status.get("version", "")),
+        parameters=parameters_of(link, version),
+        version=version,
         slow_ms=general["slowms"],
         sample_rate=general["sampleRate"],
         levels={name: link.command("profile", -1, database=name)["was"] for name in sorted({*names, "admin"} - INTERNAL_DATABASES)},

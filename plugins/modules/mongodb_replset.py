@@ -388,6 +388,8 @@ class Replset:
             self.refused_since = self.refused_since or time.monotonic()
             if error.number != NODE_NOT_FOUND or time.monotonic() > self.refused_since + self.patience:
                 raise
+            # No command waits for a heartbeat: hello can be told to wait for another primary or configuration only, and a dead secondary
+            # is neither.
             time.sleep(POLL_SECONDS)
             return False
         self.refused_since = None
