@@ -18,7 +18,7 @@ from typing import Any
 import pymongo
 from ansible.module_utils.testing import patch_module_args
 from checks_support import Authority, free_port
-from pymongo.errors import PyMongoError
+from pymongo.errors import AutoReconnect, PyMongoError
 
 ROOT = Path(__file__).resolve().parent.parent
 APP_NAME = "linda.ops"
@@ -126,9 +126,20 @@ class Mongod:
         finally:
             client.close()
 
+    def ask(self, command: str, user: str | None = None) -> dict[str, Any]:
+        """Send a reading command, and again for a while: a server that changes its state closes its connections, more than once in a row."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with self.client(user) as client:
+                    return dict(client.admin.command(command))
+            except AutoReconnect:
+                if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
     def hello(self) -> dict[str, Any]:
-        with self.client() as client:
-            return client.admin.command("hello")
+        return self.ask("hello")
 
     def commands_of_modules(self, since: int = 0) -> list[str]:
         """Names of the commands that came from our modules, as the server itself logged them after byte `since`."""

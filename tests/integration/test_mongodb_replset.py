@@ -106,8 +106,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 30) -> No
 
 
 def config_of(server: Mongod) -> dict[str, Any]:
-    with server.client("admin") as client:
-        return dict(client.admin.command("replSetGetConfig")["config"])
+    return dict(server.ask("replSetGetConfig", "admin")["config"])
 
 
 def behind_the_tools_back(server: Mongod, change: Callable[[dict[str, Any]], None]) -> None:
