@@ -127,7 +127,7 @@ class Mongod:
             client.close()
 
     def ask(self, command: str, user: str | None = None) -> dict[str, Any]:
-        """Send a reading command, and again for a while: a server that changes its state closes its connections, more than once in a row."""
+        """Send a reading command, and again for a while: a server closes connections when its state changes."""
         deadline = time.monotonic() + 10
         while True:
             try:

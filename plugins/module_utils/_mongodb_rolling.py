@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import Cluster, Link
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection import POLL_SECONDS, Cluster, Link
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_replset_plan import canonical_host
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_rolling_plan import Member, Observed
@@ -78,6 +79,7 @@ def _details(cluster: Cluster, host: str) -> dict[str, Any]:
             "security": (str(parameters["tlsMode"]), str(parameters["clusterAuthMode"])),
             "building": tuple(sorted({str(one.get("ns", "?")) for one in builds["cursor"]["firstBatch"]})),
             "oplog_hours": _oplog_hours(link),
+            "source": source_of(link),
         }
     except MongodbError as error:
         if error.code not in PASSING | {"tls_failed"}:
@@ -85,6 +87,49 @@ def _details(cluster: Cluster, host: str) -> dict[str, Any]:
         return {"state": f"({error.code})"}
     finally:
         link.close()
+
+
+def source_of(link: Link) -> str:
+    """Return the canonical host of the member that a server copies from, empty while it has none."""
+    source = str(link.command("replSetGetStatus").get("syncSourceHost", ""))
+    return canonical_host(source) if source else ""
+
+
+def sync_from(cluster: Cluster, host: str, source: str, seconds: float) -> bool:
+    """Let a member copy from another one; return whether it does within the time.
+
+    The server acts on a request with its next batch, and drops it when the source is not ahead at that moment; then it looks for any
+    source after a second. A request that comes in that second counts at its end. A note in the oplog makes the batch, and puts the source
+    ahead of a member that has stood still for that second.
+    """
+    address = cluster.address_of(host)
+    if address is None:
+        return False
+    link, primary = Link(cluster.options, address, login=True), cluster.primary()
+    deadline = time.monotonic() + seconds
+    try:
+        asked_without = False
+        while time.monotonic() < deadline:
+            now = source_of(link)
+            if now == source and _stays(link, source):
+                return True
+            if now or not asked_without:
+                link.command("replSetSyncFrom", source)
+                primary.command("appendOplogNote", data={"msg": f"{host} is to copy from {source}"})
+                asked_without = not now
+            time.sleep(POLL_SECONDS)
+    finally:
+        link.close()
+    return False
+
+
+def _stays(link: Link, source: str) -> bool:
+    """Tell whether a source outlasts the first answers, after which a member may leave it again."""
+    for _look in range(3):
+        time.sleep(POLL_SECONDS)
+        if source_of(link) != source:
+            return False
+    return True
 
 
 def _oplog_hours(link: Link) -> float | None:

@@ -46,6 +46,7 @@ class Member:
     write, without a delay that is wanted. ``started`` is in seconds since 1970 by the member's own clock, ``changed`` the time of the
     last change to what it would start with, if somebody looked. ``oplog_hours`` is None while the oplog has never been full, when it
     still holds everything. ``building`` names the collections whose indexes are being built. ``security`` is (TLS mode, membership).
+    ``source`` is the member that it copies from, empty for none.
     """
 
     host: str
@@ -60,6 +61,7 @@ class Member:
     oplog_hours: float | None = None
     building: tuple[str, ...] = ()
     security: tuple[str, str] | None = None
+    source: str = ""
 
     @property
     def up(self) -> bool:
@@ -104,15 +106,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: ``step_down`` or ``roll`` (stop, change, start, wait until it is back)."""
+    """One step: ``step_down``, ``roll`` (stop, change, start, wait until it is back) or ``sync_from`` (copy from ``source``)."""
 
     action: str
     host: str
     reason: str
+    source: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Return the step for a person and for a program."""
-        return {"action": self.action, "host": self.host, "reason": self.reason}
+        return {"action": self.action, "host": self.host, "reason": self.reason} | ({"source": self.source} if self.source else {})
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,38 @@ def _quorum(observed: Observed, member: Member, others: Sequence[Member]) -> lis
             )
         )
     return found
+
+
+def redirects(observed: Observed, host: str) -> list[Step]:
+    """Return who has to copy from another member before ``host`` goes, so that no write waits for a member that looks for a source.
+
+    A member without a source looks again only after a second, and takes none that is not ahead of itself. Whoever copies from a member
+    that is stopped, or from a primary that has stepped down, so holds up the majority for a second or two. When a secondary goes, its
+    followers copy from the primary. When the primary goes, its successor copies from it and all others from the successor, directly or
+    through others. The server hands over to the member of the highest priority among those that have everything, the first of equals.
+    """
+    leaving, primary = observed.by_host.get(host), observed.primary
+    if leaving is None or primary is None:
+        return []
+    reason = f"nobody is to depend on {host} when it goes"
+    staying = [one for one in observed.members if one.host != host and one.state == "SECONDARY"]
+    if leaving is not primary:
+        return [Step("sync_from", one.host, reason, primary.host) for one in staying if one.source == host]
+    heirs = [one for one in staying if one.electable]
+    if not heirs or len(staying) == 1:
+        return []
+    heir = max(heirs, key=lambda one: one.priority)
+    steps = [Step("sync_from", heir.host, "it has everything first, and takes over", host)] if heir.source != host else []
+    sources = {one.host: one.source for one in staying} | {heir.host: host}
+    return steps + [Step("sync_from", one.host, reason, heir.host) for one in staying if heir.host not in _way(one.host, sources)]
+
+
+def _way(host: str, sources: Mapping[str, str]) -> list[str]:
+    """Return the members that what ``host`` copies has come through, itself first."""
+    way = [host]
+    while (following := sources.get(way[-1])) and following not in way:
+        way.append(following)
+    return way
 
 
 def order(observed: Observed, target: Target) -> list[str]:

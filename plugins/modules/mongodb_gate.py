@@ -17,6 +17,8 @@ description:
     around the work on each of them asks it to let the member go and to see it back.
   - A member goes only while all others are up, at most O(max_lag) seconds behind, with oplogs of at least O(min_oplog_hours), while no
     index is being built, and while a majority with a possible primary stays. The module waits for what passes by waiting.
+  - Members that copy their data from the one that goes copy from another one first (C(replSetSyncFrom)): a member that loses its source
+    looks for a new one only after a second, and writes with the write concern V(majority) would wait for it.
   - A primary steps down before it goes, and another one is there when the module returns.
   - Everything is read from the servers. A run that died is repeated with the same options and leaves alone the members that are done.
 options:
@@ -163,6 +165,7 @@ code:
   sample: lagging
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -173,11 +176,12 @@ from ansible_collections.linda.ops.plugins.module_utils._mongodb_connection impo
     LOGIN_TOGETHER,
     POLL_SECONDS,
     Cluster,
+    CommandError,
     Login,
 )
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_errors import MongodbError
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_replset_plan import canonical_host
-from ansible_collections.linda.ops.plugins.module_utils._mongodb_rolling import PASSING, observe
+from ansible_collections.linda.ops.plugins.module_utils._mongodb_rolling import PASSING, observe, sync_from
 from ansible_collections.linda.ops.plugins.module_utils._mongodb_rolling_plan import (
     Limits,
     Observed,
@@ -188,6 +192,7 @@ from ansible_collections.linda.ops.plugins.module_utils._mongodb_rolling_plan im
     missing,
     order,
     plan,
+    redirects,
     rung,
 )
 
@@ -209,6 +214,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 # The old primary does not stand for election again before it has been stopped, whatever its priority.
 STEP_DOWN_SECONDS = 60
 CATCH_UP_SECONDS = 20
+# Two attempts of a member that has no source take a second each.
+REDIRECT_SECONDS = 8
+# The server's number for "no successor has caught up in the time given".
+TIME_LIMIT = 262
 
 
 class Gate:
@@ -244,13 +253,16 @@ class Gate:
         """Wait until the member may be stopped, and hand over if it is primary."""
         observed = self._until(lambda seen: gates(seen, self.host, self.limits))
         was_primary = observed.by_host[self.host].state == "PRIMARY"
-        steps = [Step("step_down", self.host, "hand over before it is stopped")] if was_primary else []
+        steps = redirects(observed, self.host)
+        steps += [Step("step_down", self.host, "hand over before it is stopped")] if was_primary else []
         self._record(observed, steps)
         self.result["diff"]["after"] = {self.host: "SECONDARY" if was_primary else observed.by_host[self.host].state}
-        self.result["changed"] = was_primary
-        if was_primary and not self.check_mode:
-            self._step_down()
-            self.result["steps_done"] = [step.describe() for step in steps]
+        self.result["changed"] = bool(steps)
+        if self.check_mode:
+            return
+        for step in steps:
+            if self._redirect(step) if step.action == "sync_from" else self._step_down():
+                self.result["steps_done"].append(step.describe())
 
     def see_back(self) -> None:
         """Wait until the member does its work again, and all others too; refuse one that came back as it was."""
@@ -291,21 +303,33 @@ class Gate:
                 raise MongodbError(first.code, " ".join(problem.message for problem in lasting or problems))
             time.sleep(POLL_SECONDS)
 
-    def _step_down(self) -> None:
+    def _redirect(self, step: Step) -> bool:
+        """Let a member copy from another one. It only saves writes a wait, so the run goes on without when the servers will not."""
+        with contextlib.suppress(MongodbError), Cluster(self.login) as cluster:
+            return sync_from(cluster, step.host, step.source, REDIRECT_SECONDS)
+        return False
+
+    def _step_down(self) -> bool:
         """Hand over, and wait until another member is primary."""
-        with Cluster(self.login) as cluster:
+        while True:
             try:
-                cluster.primary().command("replSetStepDown", STEP_DOWN_SECONDS, secondaryCatchUpPeriodSecs=CATCH_UP_SECONDS)
+                with Cluster(self.login) as cluster:
+                    cluster.primary().command("replSetStepDown", STEP_DOWN_SECONDS, secondaryCatchUpPeriodSecs=CATCH_UP_SECONDS)
             except MongodbError as error:
+                # Under load no successor may have everything in time; the primary goes on meanwhile, and is asked again.
+                if isinstance(error, CommandError) and error.number == TIME_LIMIT and time.monotonic() < self.deadline:
+                    continue
                 # Somebody else was faster, or the connection went with the role.
                 if error.code not in PASSING:
                     raise
+            break
 
         def still_there(seen: Observed) -> list[Problem]:
             member = seen.by_host[self.host]
             return [Problem("no_primary", f"{self.host} is still primary.")] if member.state == "PRIMARY" else []
 
         self._until(still_there)
+        return True
 
     def _record(self, observed: Observed, steps: list[Step]) -> None:
         """Put what was read and planned into the result."""

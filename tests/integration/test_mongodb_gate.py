@@ -59,7 +59,7 @@ def test_check_mode_looks_and_sends_no_write(bench: Bench) -> None:
     primary = bench.primary()
     predicted = gate(bench, check=True, step="leave", member=primary.host)
     assert predicted["changed"], predicted
-    assert [step["action"] for step in predicted["plan"]] == ["step_down"]
+    assert [step["action"] for step in predicted["plan"] if step["action"] != "sync_from"] == ["step_down"]
     assert predicted["diff"] == {"before": {primary.host: "PRIMARY"}, "after": {primary.host: "SECONDARY"}}
     assert not gate(bench, check=True, step="return", member=primary.host)["changed"]
     assert bench.primary() is primary
@@ -78,7 +78,8 @@ def test_a_rolling_restart_goes_on_from_what_the_servers_say(bench: Bench) -> No
         server = next(one for one in bench.servers if one.host == host)
         left = gate(bench, step="leave", member=host)
         assert left.get("failed") is not True, left
-        assert [step["action"] for step in left["steps_done"]] == (["step_down"] if server is primary else [])
+        done = [step["action"] for step in left["steps_done"]]
+        assert [action for action in done if action != "sync_from"] == (["step_down"] if server is primary else [])
         assert bench.primary() is not server
         restart(server)
         back = gate(bench, step="return", member=host, restarted_after=request)
@@ -86,6 +87,36 @@ def test_a_rolling_restart_goes_on_from_what_the_servers_say(bench: Bench) -> No
         # As a run would that begins anew after the controller died here.
         assert set(gate(bench, restarted_after=request)["order"]) == set(planned["order"][number + 1 :])
     assert gate(bench, restarted_after=request)["plan"] == []
+
+
+def test_nobody_copies_from_a_member_that_goes(bench: Bench) -> None:
+    """Whoever did would leave writes waiting while it looks for another source."""
+    for leaving in [server for server in bench.servers if server is not bench.primary()] + [bench.primary()]:
+        was_primary = leaving is bench.primary()
+        staying = [server for server in bench.servers if server is not leaving]
+        # As it is after some elections: everybody copies from the one that is to go next.
+        for server in staying:
+            if server is not bench.primary():
+                copy_from(bench, server, leaving)
+        left = gate(bench, step="leave", member=leaving.host)
+        assert [step["action"] for step in left["steps_done"]] == ["sync_from"] + ["step_down"] * was_primary, left
+        primary = bench.primary()
+        sources = {server.host: server.ask("replSetGetStatus", "admin")["syncSourceHost"] for server in staying if server is not primary}
+        assert set(sources.values()) == {primary.host}, sources
+        restart(leaving)
+        assert gate(bench, step="return", member=leaving.host).get("failed") is not True
+
+
+def copy_from(bench: Bench, server: Mongod, source: Mongod) -> None:
+    """Let a member copy from another one; the server takes a source only while it is ahead, so something has to be written."""
+    deadline = time.monotonic() + 60
+    while server.ask("replSetGetStatus", "admin")["syncSourceHost"] != source.host:
+        assert time.monotonic() < deadline, f"{server.host} does not copy from {source.host}"
+        with server.client("admin") as client:
+            client.admin.command("replSetSyncFrom", source.host)
+        with bench.primary().client("admin") as client:
+            client.linda.notes.insert_one({})
+        time.sleep(0.3)
 
 
 def test_who_comes_back_as_it_was_is_refused(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.linda.ops.plugins.module_utils._mongodb_rolling_plan im
     next_step,
     order,
     plan,
+    redirects,
     refuse_feature_compatibility,
     refuse_version,
     rounds,
@@ -46,6 +47,70 @@ def change(observed: Observed, host: str, **values: object) -> Observed:
 
 def codes(observed: Observed, host: str = "m2:27017", limits: Limits = LIMITS) -> set[str]:
     return {problem.code for problem in gates(observed, host, limits)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------- redirects
+
+
+def copying(**sources: str) -> Observed:
+    observed = three()
+    for host, source in sources.items():
+        observed = change(observed, f"{host}:27017", source=f"{source}:27017")
+    return observed
+
+
+@pytest.mark.parametrize(
+    ("sources", "leaving", "wanted"),
+    [
+        pytest.param({"m2": "m1", "m3": "m1"}, "m1", [("m3", "m2")], id="one of two stays with the primary"),
+        pytest.param({"m2": "m1", "m3": "m2"}, "m1", [], id="a chain behind the successor is left alone"),
+        pytest.param({"m2": "m3", "m3": "m1"}, "m1", [("m2", "m1"), ("m3", "m2")], id="a chain is turned round"),
+        pytest.param({"m3": "m1"}, "m1", [("m2", "m1"), ("m3", "m2")], id="a successor without a source gets one first"),
+        pytest.param({"m2": "m1", "m3": "m2"}, "m2", [("m3", "m1")], id="who copies from a secondary that goes"),
+        pytest.param({"m2": "m1", "m3": "m1"}, "m2", [], id="nobody copies from it"),
+    ],
+)
+def test_nobody_is_left_without_a_source(sources: dict[str, str], leaving: str, wanted: list[tuple[str, str]]) -> None:
+    steps = redirects(copying(**sources), f"{leaving}:27017")
+    assert [(step.host.partition(":")[0], step.source.partition(":")[0]) for step in steps] == wanted
+
+
+def test_only_a_possible_primary_is_the_successor() -> None:
+    observed = change(copying(m2="m1", m3="m1"), "m2:27017", priority=0.0)
+    assert [(step.host, step.source) for step in redirects(observed, "m1:27017")] == [("m2:27017", "m3:27017")]
+    assert redirects(change(observed, "m3:27017", priority=0.0), "m1:27017") == []
+
+
+@given(data=st.data(), count=st.integers(min_value=2, max_value=7))
+def test_after_the_redirects_every_way_leads_to_the_one_that_has_everything(data: st.DataObject, count: int) -> None:
+    """Sources form a tree under the primary, as in any set that replicates; then a member goes."""
+    members = [Member(host="m0:27017", state="PRIMARY")]
+    for number in range(1, count):
+        source = data.draw(st.integers(min_value=0, max_value=number - 1))
+        priority = data.draw(st.sampled_from([0.5, 1.0, 2.0]))
+        members.append(Member(host=f"m{number}:27017", state="SECONDARY", source=f"m{source}:27017", priority=priority))
+    shuffled = data.draw(st.permutations(members))
+    leaving = data.draw(st.sampled_from(shuffled))
+    observed = Observed(tuple(shuffled))
+    sources = {one.host: one.source for one in shuffled if one is not leaving}
+    steps = redirects(observed, leaving.host)
+    sources |= {step.host: step.source for step in steps}
+
+    ends = set()
+    for host in sources:
+        way = [host]
+        while sources.get(way[-1]) and sources[way[-1]] != leaving.host:
+            way.append(sources[way[-1]])
+            assert len(way) <= count, f"a ring: {way}"
+        ends.add(way[-1])
+    assert len(ends) <= 1, "two members would look for a source"
+    if leaving.state != "PRIMARY":
+        assert ends <= {"m0:27017"}
+    elif len(ends) and count > 2:
+        (heir,) = ends
+        assert all(observed.by_host[heir].priority >= observed.by_host[host].priority for host in sources)
+    after = Observed(tuple(replace(one, source=sources.get(one.host, one.source)) for one in shuffled))
+    assert redirects(after, leaving.host) == []
 
 
 # ------------------------------------------------------------------------------------------------------------------------- gates
