@@ -16,6 +16,7 @@ author:
   - The linda.ops authors (@linda-ops)
 description:
   - The rotation goes from the old key over both, and both with the new one first, to the new one. Blanks inside a key do not count.
+  - A third key behind them does not count either. It stays from a rotation after which C(mongodb_keyfile_previous) was never taken out.
 positional: _input, previous, new
 options:
   _input:

@@ -75,12 +75,16 @@ def weakness(key: str) -> str:
 def position(text: str, previous: str, new: str) -> int:
     """Return how far a key file is on the way from one key to another: 0 the old one, 1 both, 2 both with the new one first, 3 the new one.
 
-    -1 when it holds something else.
+    What counts is the key that a server shows, which is the first, and whether it takes the other one. A third key may still stand behind
+    them, from a rotation after which ``mongodb_keyfile_previous`` was never taken out. -1 for a server that would be refused on the way.
     """
     old, fresh = ((parse_keys(key) or ("",))[0] for key in (previous, new))
-    stages = [(old,), (old, fresh), (fresh, old), (fresh,)]
     keys = parse_keys(text)
-    return stages.index(keys) if keys in stages else -1
+    if keys == (fresh,):
+        return 3
+    if keys[:1] == (old,):
+        return 1 if fresh in keys else 0
+    return 2 if keys[:1] == (fresh,) and old in keys else -1
 
 
 def entropy(key: str) -> float:

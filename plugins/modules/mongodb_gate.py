@@ -17,7 +17,7 @@ description:
     around the work on each of them asks it to let the member go and to see it back.
   - A member goes only while all others are up, at most O(max_lag) seconds behind, with oplogs of at least O(min_oplog_hours), while no
     index is being built, and while a majority with a possible primary stays. The module waits for what passes by waiting.
-  - Members that copy their data from the one that goes copy from another one first (C(replSetSyncFrom)): a member that loses its source
+  - Members that copy their data from the one that goes copy from another one first (C(replSetSyncFrom)). A member that loses its source
     looks for a new one only after a second, and writes with the write concern V(majority) would wait for it.
   - A primary steps down before it goes, and another one is there when the module returns.
   - Everything is read from the servers. A run that died is repeated with the same options and leaves alone the members that are done.

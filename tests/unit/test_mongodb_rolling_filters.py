@@ -19,7 +19,10 @@ OLD, NEW = "b2xkb2xk b2xk\n", "bmV3bmV3bmV3"
         ("bmV3bmV3bmV3\n", 3),
         ("b3RoZXJvdGhlcg==", -1),
         ("", -1),
-        ("- b2xkb2xkb2xk\n- b3RoZXI=", -1),
+        pytest.param("- b2xkb2xkb2xk\n- b3RoZXI=", 0, id="a rotation before this one was never ended"),
+        pytest.param("- b2xkb2xkb2xk\n- bmV3bmV3bmV3\n- b3RoZXI=", 1, id="nor by now"),
+        ("- bmV3bmV3bmV3\n- b3RoZXI=", -1),
+        ("- b3RoZXI=\n- b2xkb2xkb2xk", -1),
     ],
 )
 def test_where_a_key_file_is_on_its_way(text: str, expected: int) -> None:

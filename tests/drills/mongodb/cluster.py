@@ -220,6 +220,11 @@ class Cluster:
                 found.add(str(client.admin.command("buildInfo")["version"]))
         return found
 
+    def started(self) -> dict[str, str]:
+        """When each member's service was started."""
+        asked = ("systemctl", "show", "--property=ExecMainStartTimestamp", "mongod")
+        return {host: self.lab.execute(host, *asked) for host in self.members}
+
     # ----------------------------------------------------------------------------------------------------------------- the client
 
     @property
