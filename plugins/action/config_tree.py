@@ -5,15 +5,23 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
+from ansible.utils.display import Display
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError, clean_path
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import ARGUMENTS, build_tree, check_parameters, refuse_unknown
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import (
+    ARGUMENTS,
+    INTERNAL,
+    build_tree,
+    check_parameters,
+    refuse_unknown,
+)
 from ansible_collections.linda.ops.plugins.plugin_utils._config_tree_render import (
     TEMPLATE_SUFFIX,
     Contents,
@@ -22,8 +30,16 @@ from ansible_collections.linda.ops.plugins.plugin_utils._config_tree_render impo
     is_executable,
     source_files,
 )
+from ansible_collections.linda.ops.plugins.plugin_utils._fresh_connection import fresh_connection
+
+display = Display()
 
 _RENDERED_HERE = ("src", "files", "links", "directories", "owner", "group", "modes", "exclusive", "sensitive")
+_MODULE = "linda.ops.config_tree"
+_GRACE = 5
+"""Seconds after the end of a window within which the host has undone the change."""
+_PATIENCE = 15
+"""Seconds in which it has to be reached again after that."""
 _OVERRIDES = {"trim_blocks": True, "lstrip_blocks": False}
 
 
@@ -46,10 +62,53 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
             raise AnsibleActionFail(str(error)) from error
         arguments = {key: _without_none(value) for key, value in params.items() if key not in _RENDERED_HERE}
         arguments["rendered"] = tree.encode()
-        result.update(
-            self._execute_module(module_name="linda.ops.config_tree", module_args=arguments, task_vars=task_vars),
-        )
+        try:
+            result.update(self._execute_module(module_name=_MODULE, module_args=arguments, task_vars=task_vars))
+        except AnsibleConnectionFailure as error:
+            if params["confirm"] and not self._task.check_mode:
+                raise AnsibleConnectionFailure(
+                    f"{error}\nThe change of {params['name']} was under way and is not confirmed: the host undoes it within "
+                    f"{params['confirm'] + _GRACE} s. The next run says what has become of it."
+                ) from error
+            raise
+        token, remaining = result.pop("unconfirmed", ""), result.pop("remaining", 0.0)
+        if token:
+            self._confirm(result, params, token, time.monotonic() + remaining, task_vars)
         return result
+
+    def _confirm(self, result: dict[str, Any], params: Mapping[str, Any], token: str, end: float, task_vars: dict[str, Any]) -> None:
+        """Reach the host anew until ``end`` (monotonic seconds) and say so there; else see what it has made of it."""
+        name = params["name"]
+        arguments = {key: params[key] for key in ("name", "dest", "state_directory")} | {"confirming": token}
+        settled, trouble = self._settle(arguments, params["confirm_port"], end, task_vars)
+        if settled is None:
+            address = self._play_context.remote_addr
+            display.warning(f"{address}: no fresh connection for {name} ({trouble}); waiting until the host has undone the change")
+            time.sleep(max(0.0, end + _GRACE - time.monotonic()))
+            settled, silence = self._settle(arguments, None, time.monotonic() + _PATIENCE, task_vars)
+            settled = settled or {"failed": True, "msg": f"The host should have undone the change by now, but cannot be asked: {silence}"}
+        result["confirmed"] = not settled.get("failed", False)
+        if not result["confirmed"]:
+            why = f" ({trouble})" if trouble else ""
+            result |= {"failed": True, "rolled_back": bool(settled.get("expired"))}
+            result["msg"] = f"confirm: the change was made, and could not be confirmed within {params['confirm']} s{why}.\n{settled['msg']}"
+
+    def _settle(
+        self, arguments: dict[str, Any], port: int | None, end: float, task_vars: dict[str, Any]
+    ) -> tuple[dict[str, Any] | None, str]:
+        """Run the module over fresh connections until one gets through; returns its result or None, and the last trouble."""
+        while True:
+            try:
+                with fresh_connection(self, port):
+                    settled: dict[str, Any] = self._execute_module(module_name=_MODULE, module_args=arguments, task_vars=task_vars)
+                if "expired" in settled:  # the module's own answer, and not one about a connection that failed in another way
+                    return settled, ""
+                trouble = str(settled.get("msg") or settled.get("module_stderr") or settled)
+            except AnsibleConnectionFailure as error:
+                trouble = str(error)
+            if time.monotonic() >= end:
+                return None, trouble.strip()
+            time.sleep(1)
 
     def _contents(self, params: Mapping[str, Any], task_vars: dict[str, Any]) -> Contents:
         contents: Contents = {}
@@ -110,8 +169,9 @@ def parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
     :raises ConfigTreeError: naming what is wrong with them.
     """
     given = dict(arguments)
-    if "rendered" in given:
-        raise ConfigTreeError("rendered: is set by the action plugin, not by a playbook")
+    for name in INTERNAL:
+        if name in given:
+            raise ConfigTreeError(f"{name}: is set by the action plugin, not by a playbook")
     checks = given.get("validate")
     if isinstance(checks, list) and checks and all(isinstance(word, str) for word in checks):
         given["validate"] = [checks]

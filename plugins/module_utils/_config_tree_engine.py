@@ -14,9 +14,11 @@ import functools
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.linda.ops.plugins.module_utils import _config_tree_confirm as confirm
 from ansible_collections.linda.ops.plugins.module_utils import _config_tree_disk as disk
 from ansible_collections.linda.ops.plugins.module_utils import _config_tree_stage as staging
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_apply import (
@@ -53,9 +55,19 @@ from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import
 )
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_probe import describe as describe_probe
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_probe import run_probes
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_record import APPLYING, RESTORING, SWAPPING, Applied, Journal, Record
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_record import (
+    APPLYING,
+    CONFIRMING,
+    RESTORING,
+    SWAPPING,
+    Applied,
+    Journal,
+    Record,
+)
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_rehearsal import rehearsed_order
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import Tree
+
+_WITHOUT_DAEMONS = ("enable", "disable", "daemon-reload")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +81,7 @@ class Request:
     apply: Sequence[Mapping[str, Any]] = ()
     probe: Sequence[Mapping[str, Any]] = ()
     deadline: float = 30
+    confirm: int | None = None
     state_directory: str
     check_mode: bool = False
     with_diff: bool = False
@@ -89,7 +102,10 @@ class Outcome:
     probed: list[str] = dataclasses.field(default_factory=list)
     rolled_back: bool = False
     recovered: str = ""
+    expired: str = ""
     swap_order: str = ""
+    unconfirmed: str = ""
+    remaining: float = 0.0
 
     def report(self) -> dict[str, Any]:
         """Return the outcome as plain data; bytes of file names that are no text are shown as escapes."""
@@ -136,7 +152,9 @@ def run(request: Request) -> Outcome:
         if request.check_mode:
             return _predict(request, record)
         with record.locked():
-            return _carry_out(request, record)
+            outcome = _carry_out(request, record)
+            record.forget_expired()
+            return outcome
     except Failed as error:
         raise Failed(_without_secrets(str(error), request.tree), error.outcome) from None
 
@@ -251,6 +269,7 @@ def _own_scrap(path: str) -> bool:
 def _predict(request: Request, record: Record) -> Outcome:
     found = survey(request, record)
     outcome = _report(request, found)
+    outcome.expired = record.expired()
     outcome.changed = found.interrupted
     if found.pending:
         with tempfile.TemporaryDirectory(prefix="config_tree-") as directory:
@@ -282,6 +301,8 @@ def _predict_validation(request: Request, found: Survey, outcome: Outcome, direc
 
 def _carry_out(request: Request, record: Record) -> Outcome:
     open_journal = record.journal()
+    if open_journal is None:
+        confirm.disarm(record.name)  # a run may have died between its last two steps
     try:
         found = survey(request, record)
     except ConfigTreeError:
@@ -289,12 +310,13 @@ def _carry_out(request: Request, record: Record) -> Outcome:
             _undo_dead_run(Transaction(record, open_journal), Outcome())
         raise
     outcome = _report(request, found)
+    outcome.expired = record.expired()
     stage = staging.place_for(found.root, request.state_directory, request.name)
     try:
         if open_journal is not None:
             outcome.changed = True
             transaction = Transaction(record, open_journal)
-            if open_journal.phase == APPLYING and open_journal.revision == found.revision and not found.plan.steps:
+            if open_journal.phase in (APPLYING, CONFIRMING) and open_journal.revision == found.revision and not found.plan.steps:
                 outcome.recovered = "finished"
                 _finish(request, found, transaction, stage, outcome)
                 return outcome
@@ -325,6 +347,8 @@ def _transact(request: Request, found: Survey, record: Record, stage: str, outco
     if found.unknown_owners:
         raise Failed(f"owner and group: this host has no {', no '.join(found.unknown_owners)}; create it first", outcome)
     try:
+        if request.confirm:
+            confirm.refuse_without_systemd()
         _stage_and_validate(request, found, stage)
         outcome.validated = bool(request.validate)
         steps, order = rehearsed_order(found.plan.steps, request.validate, found.root, stage)
@@ -333,6 +357,10 @@ def _transact(request: Request, found: Survey, record: Record, stage: str, outco
         raise Failed(f"validate: {error}\nThe live files were not touched.", outcome) from error
     outcome.changed = True
     outcome.swap_order = order if steps else ""
+    try:
+        transaction.open_window(request.confirm)
+    except (OSError, ConfigTreeError) as error:
+        _give_up(transaction, "confirm", error, outcome)
     try:
         transaction.swap(stage)
     except (OSError, ConfigTreeError) as error:
@@ -347,6 +375,10 @@ def _finish(request: Request, found: Survey, transaction: Transaction, stage: st
         outcome.validated = bool(request.validate)
     except ConfigTreeError as error:
         _give_up(transaction, "validate", error, outcome)
+    try:
+        transaction.open_window(request.confirm)
+    except (OSError, ConfigTreeError) as error:
+        _give_up(transaction, "confirm", error, outcome)
     _apply_and_probe(request, found, transaction, outcome)
 
 
@@ -361,7 +393,13 @@ def _apply_and_probe(request: Request, found: Survey, transaction: Transaction, 
         _give_up(transaction, "probe", ConfigTreeError("\n".join([str(error), *_fallen_units(found)])), outcome)
     if fallen := _fallen_units(found):
         _give_up(transaction, "probe", ConfigTreeError("\n".join(fallen)), outcome)
-    transaction.commit(_applied_after(found, request.tree, transaction.journal.transaction, transaction.journal.steps))
+    applied = _applied_after(found, request.tree, transaction.journal.transaction, transaction.journal.steps)
+    if transaction.journal.window is None:
+        transaction.commit(applied)
+        return
+    transaction.propose(applied)
+    outcome.unconfirmed = f"{transaction.journal.transaction}.{applied.revision}"
+    outcome.remaining = round(transaction.journal.window.remaining, 1)
 
 
 def _fallen_units(found: Survey) -> list[str]:
@@ -407,6 +445,66 @@ def _applied_after(found: Survey, tree: Tree, transaction: str, steps: Sequence[
         if mine or path in found.desired.nodes:
             owned[path] = Owned(node=node, created=mine, sensitive=is_sensitive(path, tree.sensitive, {}, found.root))
     return Applied(transaction=transaction, dest=found.root, revision=found.revision, owned=owned, watched=found.watched, certain=True)
+
+
+# --- commit-confirm ------------------------------------------------------------------------------------------------
+
+
+def settle(state_directory: str, name: str, token: str) -> Outcome:
+    """Confirm an open transaction, over a connection that was made after it. ``token`` is what its run called ``unconfirmed``.
+
+    :raises Failed: if there is nothing to confirm any more; the message says what has become of it.
+    """
+    transaction, _dot, wanted = token.partition(".")
+    record = Record(state_directory, name)
+    with record.locked():
+        journal = record.journal()
+        if journal is not None and journal.transaction == transaction and journal.proposed is not None:
+            Transaction(record, journal).commit(journal.proposed)
+            return Outcome(changed=True)
+        applied = record.applied()
+        if applied.transaction == transaction and applied.revision == wanted:
+            return Outcome(changed=True)  # the answer to an earlier call got lost
+        undone = record.expired()
+    raise Failed(undone or f"Another run has taken over the change of {name} before it was confirmed.", Outcome(expired=undone))
+
+
+def expire(state_directory: str, name: str) -> int:
+    """Undo the open transaction of a tree if its window is over, or the host was started anew; the host itself calls this.
+
+    Returns the exit status: 0 when the old configuration is back or nothing had to be done.
+    """
+    record = Record(state_directory, name)
+    with _taken_over(record):
+        journal = record.journal()
+        if journal is None or journal.window is None:
+            confirm.disarm(name)
+            return 0
+        starting = not confirm.is_armed_since_start(name)
+        if not starting and journal.window.remaining > 0:
+            return 0
+        why = "the host was started anew" if starting else f"the {journal.window.seconds} s for that were over"
+        now = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+        message = f"The host undid the change of {name} at {now}, because nobody had confirmed it when {why}."
+        record.write_expired(message)
+        problems = Transaction(record, journal).rollback(certain=journal.applied.certain, starting=starting)
+        if problems:
+            record.write_expired(f"{message} Not without trouble: {'; '.join(problems)}")
+        return int(record.journal() is not None)
+
+
+@contextlib.contextmanager
+def _taken_over(record: Record) -> Iterator[None]:
+    """Hold the tree, also against the run that opened the window, if that hangs in something. Any other run is waited for."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(record.locked(wait=1))
+        except ConfigTreeError:
+            journal, holder = record.journal(), record.holder()
+            if journal is not None and journal.window is not None and journal.window.owner == holder:
+                confirm.end(holder)
+            held.enter_context(record.locked())
+        yield
 
 
 # --- what to report -------------------------------------------------------------------------------------------------
@@ -479,6 +577,26 @@ class Transaction:
         steps = self.journal.steps
         return bool(steps) and not self.journal.applied.owned and all(step.before is None for step in steps)
 
+    def open_window(self, seconds: int | None) -> None:
+        """Have the host undo all this by itself unless it is confirmed in time; before the first live file is touched."""
+        if not seconds:
+            if self.journal.window is not None:
+                self._write(window=None)
+                confirm.disarm(self.record.name)
+            return
+        self._write(window=confirm.Window.of(seconds))
+        confirm.arm(
+            directory=self.record.directory,
+            state_directory=self.record.state_directory,
+            name=self.record.name,
+            dest=self.journal.dest,
+            seconds=seconds,
+        )
+
+    def propose(self, applied: Applied) -> None:
+        """Everything is done but the word of somebody who still reaches this host."""
+        self._write(phase=CONFIRMING, proposed=applied)
+
     def swap(self, stage: str) -> None:
         """Put every step's new state in place, one rename each."""
         for step in self.journal.steps:
@@ -497,24 +615,28 @@ class Transaction:
         """Record the tree as applied; the transaction is over."""
         self.record.write_applied(applied)
         self.record.close_journal()
+        if self.journal.window is not None:
+            confirm.disarm(self.record.name)
 
-    def rollback(self, *, certain: bool) -> list[str]:
+    def rollback(self, *, certain: bool, starting: bool = False) -> list[str]:
         """Put the old files back and make the daemons follow again; returns what went wrong on the way.
 
         A file that could not be put back, or a record that could not be written, leaves the journal open: the next run tries again.
-        ``certain`` says whether the daemons are known to run the old tree once that has succeeded.
+        ``certain`` says whether the daemons are known to run the old tree once that has succeeded. While the host is ``starting`` none runs
+        yet, and units are only enabled or disabled.
         """
         with contextlib.suppress(OSError):  # on a full disk the journal as it is will do
             self._enter(RESTORING, self.journal.actions)
         stuck: list[str] = []
-        problems = _attempt(Action(verb=verb, unit=unit) for verb, unit in self._units_to_leave())
+        leave = [Action(verb=verb, unit=unit) for verb, unit in self._units_to_leave()]
+        problems = _attempt(action for action in leave if not starting or action.verb in _WITHOUT_DAEMONS)
         for number, step in reversed(list(enumerate(self.journal.steps))):
             try:
                 self._undo(number, step)
             except (OSError, ConfigTreeError) as error:
                 stuck.append(f"{full_path(step.path, self.journal.dest)}: {error}")
         self._sync()
-        problems += _attempt(self._actions_again())
+        problems += _attempt(action for action in self._actions_again() if not starting or action.verb in _WITHOUT_DAEMONS)
         if not stuck:
             certain = certain and not problems
             try:
@@ -524,7 +646,10 @@ class Transaction:
         return stuck + problems
 
     def _enter(self, phase: str, actions: tuple[tuple[str, str, tuple[str, ...]], ...]) -> None:
-        self.journal = dataclasses.replace(self.journal, phase=phase, actions=actions)
+        self._write(phase=phase, actions=actions)
+
+    def _write(self, **changes: Any) -> None:
+        self.journal = dataclasses.replace(self.journal, **changes)
         self.record.write_journal(self.journal)
 
     def _sync(self) -> None:

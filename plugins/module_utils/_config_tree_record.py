@@ -4,6 +4,7 @@
 
 ``<state>/<name>/applied.json`` is the tree as it was last applied and probed. ``journal.json`` exists exactly while live files may differ
 from both the old and the new tree, or while the daemon may not have taken the new one; it is written before the first live file is touched.
+``expired.json`` says that the host undid a change which nobody had confirmed, until a run has reported it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.linda.ops.plugins.module_utils import _config_tree_disk as disk
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_confirm import Window
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError, Foreign, Node, Owned, Step, full_path
 
 _FORMAT = 1
 _LOCK_WAIT = 120
-_KEPT = ("applied.json", "lock")
+_KEPT = ("applied.json", "expired.json", "lock")
 
-SWAPPING, APPLYING, RESTORING = "swapping", "applying", "restoring"
+SWAPPING, APPLYING, CONFIRMING, RESTORING = "swapping", "applying", "confirming", "restoring"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,7 @@ class Journal:
 
     The old content of step number ``n`` is the file ``n`` of the backup directory. ``applied`` is the record as it was before, ``units``
     are the states before (full name -> running, enabled), and ``actions`` are the steps of apply that were begun, as (verb, unit, argv).
+    With a ``window`` the change has to be confirmed, and ``proposed`` is the record as it will be then.
     """
 
     transaction: str
@@ -55,6 +58,8 @@ class Journal:
     applied: Applied
     units: Mapping[str, Mapping[str, bool]] = dataclasses.field(default_factory=dict)
     actions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    window: Window | None = None
+    proposed: Applied | None = None
 
 
 class Record:
@@ -67,6 +72,8 @@ class Record:
         self.backups = os.path.join(self.directory, "backup")
         self._applied = os.path.join(self.directory, "applied.json")
         self._journal = os.path.join(self.directory, "journal.json")
+        self._expired = os.path.join(self.directory, "expired.json")
+        self._lock = os.path.join(self.directory, "lock")
 
     @contextlib.contextmanager
     def locked(self, wait: float = _LOCK_WAIT) -> Iterator[None]:
@@ -75,7 +82,7 @@ class Record:
         :raises ConfigTreeError: if the other run does not end within ``wait`` seconds.
         """
         disk.private_directory(self.directory)
-        handle = os.open(os.path.join(self.directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             end = time.monotonic() + wait
             while True:
@@ -86,9 +93,17 @@ class Record:
                     if time.monotonic() >= end:
                         raise ConfigTreeError(f"another run has held {self.directory} for {wait:g} seconds; let it end first") from error
                     time.sleep(0.1)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
             yield
         finally:
             os.close(handle)
+
+    def holder(self) -> int | None:
+        """Return the process that has locked the tree last, and still has if locked() could not."""
+        with contextlib.suppress(OSError, ValueError), open(self._lock, encoding="ascii") as stream:
+            return int(stream.read())
+        return None
 
     def applied(self) -> Applied:
         """Return the last applied tree; an empty, uncertain one if there is none."""
@@ -121,6 +136,8 @@ class Record:
             applied=_parse_applied(data["applied"]),
             units=data["units"],
             actions=tuple((verb, unit, tuple(argv)) for verb, unit, argv in data["actions"]),
+            window=Window.parse(data.get("window")),
+            proposed=_parse_applied(data["proposed"]) if data.get("proposed") else None,
         )
         return None if journal.transaction == self.applied().transaction else journal
 
@@ -131,12 +148,26 @@ class Record:
             **{field: getattr(journal, field) for field in ("transaction", "dest", "phase", "revision", "units", "actions")},
             "steps": [step.describe() for step in journal.steps],
             "applied": _describe_applied(journal.applied),
+            "window": dataclasses.asdict(journal.window) if journal.window else None,
+            "proposed": _describe_applied(journal.proposed) if journal.proposed else None,
         }
         disk.write_private(self._journal, json.dumps(data, sort_keys=True).encode())
 
     def write_applied(self, applied: Applied) -> None:
         """Write the applied tree, durably. From here on a journal of the same transaction counts as finished."""
         disk.write_private(self._applied, json.dumps({"format": _FORMAT, **_describe_applied(applied)}, sort_keys=True).encode())
+
+    def expired(self) -> str:
+        """Return what the host has to say of a change that it undid by itself, empty if there is nothing."""
+        return str(_read(self._expired).get("message", ""))
+
+    def write_expired(self, message: str) -> None:
+        """Leave word for the next run."""
+        disk.write_private(self._expired, json.dumps({"format": _FORMAT, "message": message}).encode())
+
+    def forget_expired(self) -> None:
+        """Take the word back once it has been reported."""
+        disk.remove(self._expired)
 
     def close_journal(self) -> None:
         """Forget the open transaction, then its backups and whatever else a run that died has left."""

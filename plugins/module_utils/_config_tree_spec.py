@@ -24,6 +24,8 @@ from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import
 )
 
 STATE_DIRECTORY = "/var/lib/linda-ops/config_tree"
+# Below, an ordinary reload with its probe and a login would not fit; above, an operator would be locked out for longer than they wait.
+SHORTEST_WINDOW, LONGEST_WINDOW = 10, 3600
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -107,10 +109,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "required_one_of": [("tcp", "url", "argv")],
     },
     "deadline": {"type": "int", "default": 30},
+    "confirm": {"type": "int"},
+    "confirm_port": {"type": "int"},
     "state_directory": {"type": "path", "default": STATE_DIRECTORY},
     "rendered": {"type": "str", "no_log": True},
+    "confirming": {"type": "str", "no_log": False},
 }
 """Argument spec shared by the action plugin (which checks the task) and the module (which runs on the host)."""
+
+INTERNAL = ("rendered", "confirming")
+"""Parameters that the action plugin sets, and no playbook."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -197,8 +205,8 @@ def refuse_unknown(given: Mapping[str, Any], options: Mapping[str, Mapping[str, 
     options = ARGUMENTS if options is None else options
     for name, value in given.items():
         if name not in options:
-            close = difflib.get_close_matches(name, [known for known in options if known != "rendered"], n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(options))}"
+            close = difflib.get_close_matches(name, [known for known in options if known not in INTERNAL], n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(set(options) - set(INTERNAL)))}"
             raise ConfigTreeError(f"config_tree has no parameter {above}{name}{hint}")
         for entry in value if isinstance(value, list) else []:
             if isinstance(entry, Mapping) and "options" in options[name]:
@@ -215,6 +223,13 @@ def check_parameters(params: Mapping[str, Any]) -> None:
     clean_dest(params["dest"])
     if params["deadline"] < 1:
         raise ConfigTreeError(f"deadline: {params['deadline']} must be at least 1 second")
+    if params["confirm"] is not None and not SHORTEST_WINDOW <= params["confirm"] <= LONGEST_WINDOW:
+        raise ConfigTreeError(f"confirm: {params['confirm']} must be {SHORTEST_WINDOW} to {LONGEST_WINDOW} seconds")
+    if params["confirm_port"] is not None:
+        if params["confirm"] is None:
+            raise ConfigTreeError("confirm_port: means nothing without confirm")
+        if not 1 <= params["confirm_port"] <= 65535:
+            raise ConfigTreeError(f"confirm_port: {params['confirm_port']} is not a port (1 to 65535)")
     for argv in params["validate"]:
         if not argv or not all(isinstance(word, str) for word in argv):
             raise ConfigTreeError(f"validate: {argv!r} must be a list of words, such as [nginx, -t, -c, '{{staged}}/nginx.conf']")

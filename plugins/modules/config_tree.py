@@ -219,6 +219,19 @@ options:
       - Seconds that all probes together may take.
     type: int
     default: 30
+  confirm:
+    description:
+      - Seconds (10 to 3600) in which somebody must still reach the host after the change.
+      - Before the first live file is touched the host arms an undoing of its own. After O(apply) and O(probe) a fresh connection is made,
+        in the way of the task's own but not multiplexed with it, and only that disarms it. When it cannot be made, when the controller
+        dies, or when the host is started anew, the host puts the old configuration back, at most 5 seconds after the end of the window,
+        and the next run reports it.
+      - Meant for what can lock an operator out, such as the firewall and sshd. Needs systemd. Nothing happens when nothing changes.
+    type: int
+  confirm_port:
+    description:
+      - The port of the fresh connection, when the change moves it. That of the connection if not given.
+    type: int
   state_directory:
     description:
       - Directory in which the host remembers what was applied. Only its owner can read it.
@@ -227,6 +240,10 @@ options:
   rendered:
     description:
       - Set by the action plugin, never by a playbook. The rendered tree, compressed.
+    type: str
+  confirming:
+    description:
+      - Set by the action plugin, never by a playbook. The change that is confirmed.
     type: str
 attributes:
   check_mode:
@@ -268,6 +285,7 @@ EXAMPLES = r"""
     validate: [[sshd, -t, -f, "{staged}/sshd_config.d/10-hardening.conf"]]
     apply: [{unit: ssh, action: reload}]
     probe: {tcp: "127.0.0.1:22"}
+    confirm: 60
 """
 
 RETURN = r"""
@@ -326,6 +344,16 @@ recovered:
   returned: always
   type: str
   sample: ""
+expired:
+  description: What the host has to say of an earlier change that it undid by itself because nobody confirmed it; empty otherwise.
+  returned: always
+  type: str
+  sample: ""
+confirmed:
+  description: Whether a fresh connection confirmed the change. Not there without O(confirm), and when nothing changed.
+  returned: with O(confirm), when changed
+  type: bool
+  sample: true
 swap_order:
   description:
     - How the order of a swap was found. With V(checked) the checkers of O(validate) accept the live directory after every single rename.
@@ -340,7 +368,7 @@ swap_order:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_engine import Failed, Outcome, Request, run
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_engine import Failed, Outcome, Request, run, settle
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import ARGUMENTS, Tree, check_parameters
 
@@ -358,7 +386,7 @@ def request_of(params: dict[str, Any], *, check_mode: bool, with_diff: bool) -> 
         tree=Tree.decode(params["rendered"]),
         check_mode=check_mode,
         with_diff=with_diff,
-        **{key: params[key] for key in ("validate", "watch", "apply", "probe", "deadline", "state_directory")},
+        **{key: params[key] for key in ("validate", "watch", "apply", "probe", "deadline", "confirm", "state_directory")},
     )
 
 
@@ -366,7 +394,12 @@ def main() -> None:
     """Run the transaction and report it."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        outcome = run(request_of(module.params, check_mode=module.check_mode, with_diff=module._diff))
+        if module.params["confirming"]:
+            outcome = settle(module.params["state_directory"], module.params["name"], module.params["confirming"])
+        else:
+            outcome = run(request_of(module.params, check_mode=module.check_mode, with_diff=module._diff))
+            if outcome.expired:
+                module.warn(outcome.expired)
     except Failed as error:
         module.fail_json(msg=str(error), **error.outcome.report())
     except ConfigTreeError as error:

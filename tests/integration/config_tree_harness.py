@@ -44,6 +44,7 @@ def request(base: Path, files: Files, **more: Any) -> Request:
         apply=[{**NO_STEP, **step} for step in options["apply"]],
         probe=[{**NO_PROBE, **probe} for probe in options["probe"]],
         deadline=more.get("deadline", 5),
+        confirm=more.get("confirm"),
         state_directory=str(base / "state"),
         check_mode=more.get("check_mode", False),
         with_diff=True,

@@ -259,6 +259,7 @@ def test_the_examples_run(project: Project, listener: int) -> None:
         options["state_directory"] = f"{project.host}/state"
         options["apply"] = [{"paths": step.get("paths", ["**"]), "argv": ["true"]} for step in options["apply"]]
         options["probe"] = {"tcp": f"127.0.0.1:{listener}"}
+        options.pop("confirm", None)  # is systemd's work, which tests/e2e/test_confirm.py has
         adapted.append(task)
     project.tasks(*adapted)
     for expected in (len(adapted), 0):

@@ -8,7 +8,15 @@ import pytest
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_apply import UnitState, plan_actions
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_diff import differences, hide_words, net_changes
 from ansible_collections.linda.ops.plugins.module_utils._config_tree_plan import ConfigTreeError, Node, Step
-from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import DirectorySpec, FileSpec, Tree, octal_mode, refuse_unknown
+from ansible_collections.linda.ops.plugins.module_utils._config_tree_spec import (
+    ARGUMENTS,
+    DirectorySpec,
+    FileSpec,
+    Tree,
+    check_parameters,
+    octal_mode,
+    refuse_unknown,
+)
 from ansible_collections.linda.ops.plugins.plugin_utils._config_tree_render import lines_of_name
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +54,7 @@ def test_modes_are_octal_with_a_leading_zero(text: str) -> None:
 def test_unknown_parameters_are_named_with_the_closest_one() -> None:
     with pytest.raises(ConfigTreeError, match=r"no parameter probe\.server; did you mean server_name"):
         refuse_unknown({"probe": [{"server": "x"}]})
-    with pytest.raises(ConfigTreeError, match=r"no parameter qqqqq; there are apply, deadline"):
+    with pytest.raises(ConfigTreeError, match=r"no parameter qqqqq; there are apply, confirm, confirm_port, deadline"):
         refuse_unknown({"qqqqq": 1})
 
 
@@ -174,3 +182,18 @@ def test_the_lines_that_use_a_name() -> None:
     text = "name\n{{ name }}\n{% if other.name %}{% endif %}\n{# name #}\n{{ other['name'] }}\n{{ names }}\n"
     assert lines_of_name("name", text) == [2, 3, 5]
     assert lines_of_name("name", "{% broken") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"confirm": 9}, "confirm: 9 must be 10 to 3600 seconds"),
+        ({"confirm": 3601}, "confirm: 3601 must be"),
+        ({"confirm_port": 2222}, "confirm_port: means nothing without confirm"),
+        ({"confirm": 60, "confirm_port": 65536}, "confirm_port: 65536 is not a port"),
+    ],
+)
+def test_windows_that_cannot_be_meant(options: dict[str, int], said: str) -> None:
+    defaults = {name: option.get("default") for name, option in ARGUMENTS.items()}
+    with pytest.raises(ConfigTreeError, match=said):
+        check_parameters({**defaults, "name": "t", "dest": "/etc/t", **options})
