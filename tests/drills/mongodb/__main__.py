@@ -6,7 +6,7 @@ import argparse
 import random
 import sys
 
-from tests.drills.mongodb.campaign import SHORT, Chapter, chapters, run
+from tests.drills.mongodb.campaign import SHORT, Chapter, chapters, run, without_first
 from tests.drills.mongodb.cluster import DrillError
 from tests.drills.mongodb.faults import FAULTS
 from tests.support.ansible import Lab
@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--version", default="", help="with --only: the version that the set starts with")
     parser.add_argument("--list", action="store_true", help="name the faults and end")
     parser.add_argument("--seed", type=int, default=None, help="repeat the choices of an earlier run")
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="with --seed: leave out the first N faults")
     parser.add_argument("--name", default="drill", help="name of the lab (drill)")
     arguments = parser.parse_args()
     if arguments.list:
@@ -36,6 +37,7 @@ def main() -> int:
         if arguments.tls_mode:
             start |= {"mongodb_tls_mode": arguments.tls_mode, "mongodb_cluster_auth_mode": "keyFile"}
         chosen = [Chapter("Only " + ", ".join(arguments.only), arguments.only, dict(start))]
+    chosen = without_first(chosen, arguments.skip)
     try:
         records = run(chosen, Lab(arguments.name), seed)
     except DrillError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.drills.mongodb.cluster import DESCRIPTION, Cluster, DrillError
 from tests.drills.mongodb.faults import FAULTS
@@ -36,18 +36,18 @@ class Chapter:
 def chapters(dice: random.Random) -> list[Chapter]:
     """The long form: every kind of fault, and a random mixture up to more than a hundred."""
     mixture = [
-        *["kill-primary"] * 22,
-        *["kill-secondary"] * 16,
+        *["kill-primary"] * 24,
+        *["kill-secondary"] * 20,
         *["cut-primary"] * 8,
         *["full-disk"] * 4,
         *["expired-certificate"] * 3,
         *["replace-host"] * 3,
-        *["rolling-restart"] * 3,
-        *["rotate-keyfile"] * 2,
-        *["grow-and-shrink"] * 2,
-        *["killed-restart"] * 9,
-        *["killed-rotation"] * 5,
-        *["killed-converge"] * 5,
+        *["rolling-restart"] * 2,
+        *["rotate-keyfile"],
+        *["grow-and-shrink"],
+        *["killed-restart"] * 7,
+        *["killed-rotation"] * 2,
+        *["killed-converge"] * 10,
     ]
     dice.shuffle(mixture)
     around = ["kill-primary", "kill-secondary", "kill-primary"]
@@ -65,6 +65,16 @@ def chapters(dice: random.Random) -> list[Chapter]:
             {"mongodb_version": "5.0.4"},
         ),
     ]
+
+
+def without_first(chosen: Sequence[Chapter], count: int) -> list[Chapter]:
+    """The chapters without their first `count` faults, to go on where an earlier run stopped."""
+    rest = []
+    for chapter in chosen:
+        kept, count = chapter.names[count:], max(0, count - len(chapter.names))
+        if kept:
+            rest.append(replace(chapter, names=kept))
+    return rest
 
 
 def run(chosen: Sequence[Chapter], lab: Lab, seed: int) -> list[Record]:
