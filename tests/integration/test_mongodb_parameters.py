@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from mongodb_support import ADMIN_WORD, READING, Bench, Mongod, run
 from pymongo import WriteConcern
 
-from lab.mirror import MirrorError, mongod_binary
+from lab.mirror import MirrorError, build, mongod_binary
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "linda-lab"
 DEBIAN = Path("/usr/lib/python3/dist-packages")
@@ -201,3 +202,38 @@ def test_a_server_that_has_no_set_yet_is_left_alone(bench: Bench) -> None:
     (bare,) = bench.start(1)
     result = run("mongodb_parameters", bench.login(bare, configuration=started_with(bare)))
     assert (result["changed"], result["state"], result["plan"]) == (False, "no_set", [])
+
+
+@pytest.fixture
+def old_server(tmp_path: Path) -> Iterator[Bench]:
+    """A set of one member of 5.0.4, with the OpenSSL of its time beside it."""
+    for package in build(["mongodb-5.0.4"], CACHE, print).root.rglob("*.deb"):
+        subprocess.run(["dpkg-deb", "--extract", str(package), str(tmp_path / "unpacked")], check=True)
+    program = tmp_path / "mongod"
+    libraries = tmp_path / "unpacked/usr/lib/x86_64-linux-gnu"
+    program.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {tmp_path}/unpacked/usr/bin/mongod "$@"\n')
+    program.chmod(0o755)
+    made = Bench(program, tmp_path)
+    try:
+        (server,) = made.start(1)
+        with server.client() as client:
+            client.admin.command("replSetInitiate", {"_id": "rs0", "members": [{"_id": 0, "host": server.host}]})
+            made.primary()
+            client.admin.command("createUser", "admin", pwd=ADMIN_WORD, roles=["root"])
+        yield made
+    finally:
+        made.stop()
+
+
+def test_a_server_that_tells_no_details(old_server: Bench) -> None:
+    """Before 6.0 nobody says which parameters can be set while the server runs, so each of them waits for a restart."""
+    (server,) = old_server.servers
+    with server.client("admin") as client:
+        assert client.admin.command("buildInfo")["version"] == "5.0.4"
+    nothing = reconcile(old_server, server, started_with(server))
+    assert (nothing["plan"], nothing["restart_required"]) == ([], [])
+    more = {"operationProfiling": {"slowOpThresholdMs": 37}, "setParameter": {"transactionLifetimeLimitSeconds": 77}}
+    done = reconcile(old_server, server, changed_to(server, more))
+    assert level(server)["slowms"] == 37
+    assert [one["setting"] for one in done["restart_required"]] == ["setParameter.transactionLifetimeLimitSeconds"]
+    assert parameter(server, "transactionLifetimeLimitSeconds") == 60
