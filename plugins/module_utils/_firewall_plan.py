@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ADMINISTRATORS = "administrators"
 
 
