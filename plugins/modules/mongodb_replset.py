@@ -310,6 +310,8 @@ HAND_OVER_SECONDS = 5
 EXCEEDED_TIME_LIMIT = 262
 # A reconfiguration asks the voters itself; this is the server's number for too few answers.
 NODE_NOT_FOUND = 74
+# What an election says to a command that comes in the middle of it.
+ELECTING = ("not_primary", "connection_lost")
 HINTS = {"no_primary": " If most voters are lost for good, see linda.ops.mongodb_replset_recover."}
 # The server's numbers for "another reconfiguration is under way" and "the last one is not committed yet".
 BUSY = frozenset({109, 308})
@@ -368,25 +370,28 @@ class Replset:
         """Read the servers and plan. A plan that is refused because somebody is down is made again for some heartbeats."""
         began = time.monotonic()
         while True:
-            observed = self.observe()
-            self.patience = SETTLE_HEARTBEATS * observed.settings.get("heartbeatIntervalMillis", HEARTBEAT_MILLIS) / 1000
             try:
+                observed = self.observe()
+                self.patience = SETTLE_HEARTBEATS * observed.settings.get("heartbeatIntervalMillis", HEARTBEAT_MILLIS) / 1000
                 return observed, plan(self.desired, observed)
             except MongodbError as error:
-                if error.code not in ("majority_lost", "no_successor") or time.monotonic() > began + self.patience:
+                passing = self._time_to_pass(error, ("majority_lost", "no_successor"))
+                if passing is None or time.monotonic() > began + passing:
                     raise
             time.sleep(POLL_SECONDS)
 
     def carry_out(self, step: Step) -> bool:
         """Carry out one step and return True when it is done and known to the majority; False when the set has to be read anew instead.
 
-        That is so when the plan relied on a member that the last heartbeat found up and that has gone since.
+        That is so when the plan relied on a member that the last heartbeat found up and that has gone since, and when an election came
+        between: the step may be done or not.
         """
         try:
             self._carry_out(step)
-        except CommandError as error:
+        except MongodbError as error:
             self.refused_since = self.refused_since or time.monotonic()
-            if error.number != NODE_NOT_FOUND or time.monotonic() > self.refused_since + self.patience:
+            passing = self._time_to_pass(error)
+            if passing is None or time.monotonic() > self.refused_since + passing:
                 raise
             # No command waits for a heartbeat: hello can be told to wait for another primary or configuration only, and a dead secondary
             # is neither.
@@ -394,6 +399,17 @@ class Replset:
             return False
         self.refused_since = None
         return True
+
+    def _time_to_pass(self, error: MongodbError, settling: Sequence[str] = ()) -> float | None:
+        """Return the seconds after which an error that passes by itself should have passed; None for all others.
+
+        An election takes as long as it takes; that a member has gone or come (``settling``, and a refused quorum check) is known after
+        some heartbeats.
+        """
+        if error.code in ELECTING:
+            return float(self.timeout)
+        refused = isinstance(error, CommandError) and error.number == NODE_NOT_FOUND
+        return self.patience if refused or error.code in settling else None
 
     def _carry_out(self, step: Step) -> None:
         if step.level is not None:
@@ -578,16 +594,25 @@ class Replset:
 
 def converge(replset: Replset, result: dict[str, Any], *, check_mode: bool) -> None:
     """Read, plan, do the first step, and begin again, until the plan is empty; ``result`` is filled as it goes."""
+    unsure: Step | None = None
     for number in range(1000):
         observed, steps = replset.look()
         if number == 0:
             record(result, replset.desired, observed, steps)
+        if unsure is not None and unsure.describe() not in [step.describe() for step in steps]:
+            note(result, unsure)  # only its answer got lost
         if check_mode or not steps:
             break
-        if replset.carry_out(steps[0]):
-            result["steps_done"].append(steps[0].describe())
-            result["changed"] = result["changed"] or steps[0].writes
+        unsure = None if replset.carry_out(steps[0]) else steps[0]
+        if unsure is None:
+            note(result, steps[0])
     result["primary"] = replset.cluster.primary_host()
+
+
+def note(result: dict[str, Any], step: Step) -> None:
+    """Put a step that is done into the result."""
+    result["steps_done"].append(step.describe())
+    result["changed"] = result["changed"] or step.writes
 
 
 def record(result: dict[str, Any], desired: Desired, observed: Observed, steps: list[Step]) -> None:

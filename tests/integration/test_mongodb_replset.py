@@ -61,7 +61,7 @@ def five(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ben
     """
     made = bench_of(binary, tmp_path_factory.mktemp("five"))
     try:
-        servers = made.start(6)
+        servers = made.start(6, enableTestCommands=True)
         assert inside("mongodb_replset", made.login(servers[0], members=described(*servers[:3]), **QUICK))["changed"]
         create_admin(made)
         yield made
@@ -192,6 +192,29 @@ def test_every_drift_is_shown_and_then_repaired(five: Bench) -> None:
     again = inside("mongodb_replset", arguments)
     assert (again["changed"], again["plan"]) == (False, []), again
     assert {name for one in five.servers for name in one.commands_of_modules(sizes[one.port])} <= READS
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [
+        ({"errorCode": 10107}, "the primary is none any more"),
+        ({"closeConnection": True}, "the connection broke"),
+        ({"writeConcernError": {"code": 11602, "errmsg": "the primary moved"}}, "it is done, and only the answer got lost"),
+    ],
+)
+def test_an_election_in_the_middle_of_a_step_is_no_failure(five: Bench, fault: dict[str, Any], what: str) -> None:
+    arguments = settle(five)
+    wanted = {**arguments, "members": [{**one, "tags": {"case": next(iter(fault))}} for one in arguments["members"]]}
+    with five.servers[0].client("admin") as client:
+        data = {"failCommands": ["replSetReconfig"], **fault}
+        client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=data)
+        done = inside("mongodb_replset", wanted)
+        entered = client.admin.command("configureFailPoint", "failCommand", mode="off")["count"]
+    assert entered >= 1, "the fault never happened"
+    assert not done.get("failed"), (what, done)
+    assert done["changed"]
+    assert done["steps_done"] == done["plan"], what
+    assert not inside("mongodb_replset", wanted)["changed"]
 
 
 def test_a_member_renamed_behind_the_tools_back_is_refused_with_the_remedy(five: Bench) -> None:
