@@ -18,7 +18,7 @@ author:
   - The linda.ops authors (@linda-ops)
 description:
   - Takes what P(linda.ops.fleet_ports#filter) says of a host and the administrators' networks, and gives the rules of its packet filter.
-  - Refuses administrators that are nobody or everybody, a port that two services claim, and rules that would shut out the run itself.
+  - Refuses what P(linda.ops.firewall_problems#filter) tells of.
 positional: _input
 options:
   _input:

@@ -17,11 +17,11 @@ ADMINISTRATORS = "administrators"
 
 
 class FirewallError(ValueError):
-    """What is asked for cannot be meant. `problems` holds one sentence each, naming the variable, its value and the remedy."""
+    """What is asked for cannot be meant. `problems` says of each variable what is wrong with it, as the end of a sentence."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
-        super().__init__(" ".join(self.problems))
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        super().__init__(" ".join(f"{variable} {problem}." for variable, problem in problems.items()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +50,45 @@ def rules_of(
     ``ports`` are what linda.ops.fleet_ports gives: [{role, name, port, proto, sources: [network, ...]}]. ``administrators`` are networks,
     ``admin_ports`` TCP ports that they always reach. ``login`` is where this very run came in, ``"address port"``, empty when not known.
 
-    :raises FirewallError: for administrators that are nobody or everybody, a port that two services claim, and rules that would shut out
-        the run that installs them.
+    :raises FirewallError: see problems_of().
     """
-    problems = _problems(ports, administrators, admin_ports)
+    problems = problems_of(ports, administrators, admin_ports, login)
     if problems:
         raise FirewallError(problems)
     admins = [_rule(f"{ADMINISTRATORS} {port}", "tcp", port, administrators) for port in sorted(set(admin_ports))]
-    if login:
-        address, _blank, port = login.partition(" ")
-        if not any(rule.admits(address, "tcp", int(port)) for rule in admins):
-            raise FirewallError([_shut_out(address, int(port), administrators, admin_ports)])
     services = [
         _rule(f"{entry['role']} {entry['name']}", entry.get("proto", "tcp"), int(entry["port"]), entry["sources"]) for entry in ports
     ]
     return (*admins, *services)
+
+
+def problems_of(
+    ports: Sequence[Mapping[str, Any]], administrators: Sequence[str], admin_ports: Sequence[int], login: str = ""
+) -> dict[str, str]:
+    """Return by variable what makes the inputs of rules_of() impossible; empty when nothing does.
+
+    That is: administrators that are nobody or everybody, a port that two services claim, and rules that would shut out the run itself.
+    """
+    found: dict[str, str] = {}
+    everybody = [network for network in administrators if ipaddress.ip_network(network).prefixlen == 0]
+    address, _blank, port = login.partition(" ")
+    if not administrators:
+        found["fleet_admin_networks"] = "is empty, and nobody could log in any more"
+    elif everybody:
+        found["fleet_admin_networks"] = f"has {everybody[0]}, which is everybody"
+    elif address and not any(ipaddress.ip_address(address) in ipaddress.ip_network(network) for network in administrators):
+        found["fleet_admin_networks"] = f"does not hold {address}, from which this run comes"
+    if not admin_ports:
+        found["firewall_admin_ports"] = "is empty, and nobody could log in any more"
+    elif port and int(port) not in admin_ports:
+        found["firewall_admin_ports"] = f"does not hold {port}, by which this run comes in"
+    owners: dict[tuple[str, int], str] = {}
+    for entry in ports:
+        key, owner = (str(entry.get("proto", "tcp")), int(entry["port"])), f"{entry['role']} ({entry['name']})"
+        if key in owners:
+            found.setdefault("firewall_ports", f"gives {key[1]}/{key[0]} to {owners[key]} and to {owner}")
+        owners.setdefault(key, owner)
+    return found
 
 
 def egress_of(entries: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
@@ -91,35 +115,6 @@ def login_of(connection: str) -> str:
 def describe(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     """Return rules for a template."""
     return [dataclasses.asdict(rule) for rule in rules]
-
-
-def _problems(ports: Sequence[Mapping[str, Any]], administrators: Sequence[str], admin_ports: Sequence[int]) -> list[str]:
-    problems = []
-    if not administrators:
-        problems.append("fleet_admin_networks is empty: nobody could log in any more. List the networks that administrators come from.")
-    problems += [
-        f"fleet_admin_networks has {network}, which is everybody. List the networks that administrators come from."
-        for network in administrators
-        if ipaddress.ip_network(network).prefixlen == 0
-    ]
-    if not admin_ports:
-        problems.append("firewall_admin_ports is empty: administrators could not log in any more. List the port of sshd.")
-    owners: dict[tuple[str, int], str] = {}
-    for entry in ports:
-        key, owner = (str(entry.get("proto", "tcp")), int(entry["port"])), f"{entry['role']} ({entry['name']})"
-        if key in owners:
-            problems.append(f"Port {key[1]}/{key[0]} is claimed by {owners[key]} and by {owner}. Give one of them another port.")
-        owners.setdefault(key, owner)
-    return problems
-
-
-def _shut_out(address: str, port: int, administrators: Sequence[str], admin_ports: Sequence[int]) -> str:
-    source = ipaddress.ip_address(address)
-    if not any(source in ipaddress.ip_network(network) for network in administrators):
-        listed = ", ".join(administrators)
-        return f"This run comes from {address}, which is in none of fleet_admin_networks ({listed}): it would be shut out. Add its network."
-    listed = ", ".join(map(str, sorted(admin_ports)))
-    return f"This run comes in by port {port}, which is not among firewall_admin_ports ({listed}): it would be shut out. Add the port."
 
 
 def _rule(name: str, proto: str, port: int, sources: Iterable[str]) -> Rule:

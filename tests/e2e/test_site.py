@@ -89,6 +89,31 @@ def test_a_limited_run_sees_the_whole_fleet(fleet: Lab) -> None:
     assert run.changed == {}, "with --limit the upstreams of the other hosts are still known"
 
 
+# Who gets where: an edge to the application and not to the database, the application to the database, nobody of them to sshd.
+WAYS = {
+    "edge1": {("api1", 8000): True, ("api1", 22): False, ("mongo1", 27017): False, ("edge2", 443): True},
+    "api1": {("mongo1", 27017): True, ("api2", 8000): False, ("edge1", 22): False},
+    "mongo1": {("mongo2", 27017): True, ("api1", 8000): False},
+    "ops1": {("mongo1", 27017): True, ("mongo1", 22): False, ("edge1", 80): True},
+}
+KNOCK = """\
+import json, socket, sys
+for name, port in json.loads(sys.argv[1]):
+    try:
+        socket.create_connection((name, port), timeout=1.5).close()
+        print(name, port)
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("origin", list(WAYS))
+def test_a_host_is_reached_where_its_services_say_and_nowhere_else(fleet: Lab, origin: str) -> None:
+    ways = WAYS[origin]
+    came_through = fleet.execute(origin, "python3", "-c", KNOCK, json.dumps(list(ways))).splitlines()
+    assert came_through == [f"{name} {port}" for (name, port), open_ in ways.items() if open_]
+
+
 def test_a_message_written_through_one_edge_is_read_through_the_other(edge: Edge) -> None:
     posted = edge.request("edge1", "POST", "/v1/messages", {"text": "hello"}, {"Idempotency-Key": key()})
     assert posted.status == 201, posted

@@ -101,6 +101,10 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "schema": {"schema_addresses": ["192.0.2.31:27017"], "schema_login_password": "a-password-of-the-admin"},
     "edge": {"edge_server_names": ["api.example.com"], "edge_upstreams": [{"name": "api1", "address": "192.0.2.21:8000"}]},
+    "firewall": {
+        "fleet_admin_networks": ["192.0.2.0/24"],
+        "firewall_ports": [{"role": "edge", "name": "https", "port": 443, "sources": ["::/0"]}],
+    },
 }
 
 PORT = "Write a whole number from 1 to 65535."
@@ -404,6 +408,54 @@ CASES = [
     ),
     Case("edge", "no-upstream", {"edge_upstreams": []}, ("edge_upstreams = [] is empty.",)),
     Case("edge", "same-port", {"edge_http_port": 443}, ("edge_https_port = 443 is the port of HTTP too.",)),
+    Case("firewall", "nobody", {"fleet_admin_networks": []}, ("fleet_admin_networks = [] is empty.",)),
+    Case("firewall", "everybody", {"fleet_admin_networks": ["0.0.0.0/0"]}, ("has 0.0.0.0/0, which is everybody. List the networks",)),
+    Case("firewall", "everybody-6", {"fleet_admin_networks": ["192.0.2.1", "::/0"]}, ("has ::/0, which is everybody",)),
+    Case("firewall", "host-bits", {"fleet_admin_networks": ["192.0.2.1/24"]}, ('fleet_admin_networks[0] = "192.0.2.1/24" is not',)),
+    Case("firewall", "network-twice", {"fleet_admin_networks": ["192.0.2.0/24", "192.0.2.0/24"]}, ("fleet_admin_networks[1]",)),
+    Case("firewall", "no-network", {"fleet_admin_networks": ["office"]}, ('fleet_admin_networks[0] = "office" is not',)),
+    Case("firewall", "no-way-in", {"firewall_admin_ports": []}, ("firewall_admin_ports = [] is empty.",)),
+    Case("firewall", "no-port", {"firewall_admin_ports": [0]}, ("firewall_admin_ports[0] = 0 is not a port", PORT)),
+    Case(
+        "firewall",
+        "two-owners",
+        {"firewall_extra_ports": [{"role": "vendor", "name": "agent", "port": 443, "sources": ["192.0.2.7"]}]},
+        ("gives 443/tcp to edge (https) and to vendor (agent). Give one of them another port",),
+    ),
+    Case(
+        "firewall",
+        "source",
+        {"firewall_extra_ports": [{"role": "vendor", "name": "agent", "port": 9, "sources": ["everybody"]}]},
+        ('firewall_extra_ports[0].sources[0] = "everybody" is not',),
+    ),
+    Case(
+        "firewall",
+        "protocol",
+        {"firewall_extra_ports": [{"role": "vendor", "name": "agent", "port": 9, "proto": "icmp", "sources": ["::/0"]}]},
+        ("firewall_extra_ports[0].proto",),
+    ),
+    Case(
+        "firewall",
+        "no-sources",
+        {"firewall_extra_ports": [{"role": "vendor", "name": "agent", "port": 9}]},
+        ("firewall_extra_ports[0].sources",),
+    ),
+    Case("firewall", "rate", {"firewall_log_rate": "often"}, ('firewall_log_rate = "often" is not a rate',)),
+    Case("firewall", "window", {"firewall_confirm": 5}, ("firewall_confirm = 5 is not 10 to 3600 seconds",)),
+    Case("firewall", "policy", {"firewall_forward_policy": "reject"}, ("firewall_forward_policy", "drop, accept")),
+    Case(
+        "firewall",
+        "idle-egress",
+        {"firewall_egress": [{"name": "dns", "port": 53, "to": ["::/0"]}]},
+        ("means nothing while firewall_egress_policy is accept",),
+    ),
+    Case(
+        "firewall",
+        "egress",
+        {"firewall_egress_policy": "drop", "firewall_egress": [{"name": "dns", "port": 53, "to": ["10.0.0.1/8"]}]},
+        ('firewall_egress[0].to[0] = "10.0.0.1/8" is not',),
+    ),
+    Case("firewall", "typo", {"firewall_admin_port": [22]}, ("firewall_admin_port", "firewall_admin_ports")),
     Case("application", "root", {"application_user": "root"}, ('application_user = "root" may do everything on the host.',)),
     Case(
         "application",

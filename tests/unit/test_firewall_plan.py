@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.linda.ops.plugins.filter.firewall_egress import firewall_egress
+from ansible_collections.linda.ops.plugins.filter.firewall_problems import firewall_problems
 from ansible_collections.linda.ops.plugins.filter.firewall_rules import firewall_rules
 from ansible_collections.linda.ops.plugins.module_utils._firewall_plan import FirewallError, login_of, rules_of
 from hypothesis import given
@@ -59,29 +61,43 @@ def test_networks_do_not_overlap(listed: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "variable", "said"),
     [
-        pytest.param({"administrators": []}, "fleet_admin_networks is empty", id="nobody"),
-        pytest.param({"administrators": ["0.0.0.0/0"]}, "fleet_admin_networks has 0.0.0.0/0, which is everybody", id="everybody"),
-        pytest.param({"administrators": ["192.0.2.1", "::/0"]}, "fleet_admin_networks has ::/0", id="everybody of one family"),
-        pytest.param({"admin_ports": []}, "firewall_admin_ports is empty", id="no way in"),
+        pytest.param({"administrators": []}, "fleet_admin_networks", "is empty, and nobody could log in any more", id="nobody"),
+        pytest.param({"administrators": ["0.0.0.0/0"]}, "fleet_admin_networks", "has 0.0.0.0/0, which is everybody", id="everybody"),
+        pytest.param({"administrators": ["192.0.2.1", "::/0"]}, "fleet_admin_networks", "has ::/0, which is everybody", id="everybody-6"),
+        pytest.param({"admin_ports": []}, "firewall_admin_ports", "is empty, and nobody could log in any more", id="no-way-in"),
         pytest.param(
             {"ports": [port(80, name="http"), port(80, role="application", name="api")]},
-            "Port 80/tcp is claimed by edge (http) and by application (api)",
-            id="two owners",
+            "firewall_ports",
+            "gives 80/tcp to edge (http) and to application (api)",
+            id="two-owners",
         ),
         pytest.param(
-            {"connection": "198.51.100.7 50000 192.0.2.1 22"}, "This run comes from 198.51.100.7, which is in none of", id="from outside"
+            {"connection": "198.51.100.7 50000 192.0.2.1 22"},
+            "fleet_admin_networks",
+            "does not hold 198.51.100.7, from which this run comes",
+            id="from-outside",
         ),
-        pytest.param({"connection": "2001:db8:2::1 50000 ::1 22"}, "This run comes from 2001:db8:2::1", id="from outside, IPv6"),
-        pytest.param({"connection": "192.0.2.7 50000 192.0.2.1 2222"}, "comes in by port 2222, which is not among", id="by another port"),
+        pytest.param(
+            {"connection": "2001:db8:2::1 50000 ::1 22"},
+            "fleet_admin_networks",
+            "does not hold 2001:db8:2::1, from which this run comes",
+            id="from-outside-6",
+        ),
+        pytest.param(
+            {"connection": "192.0.2.7 50000 192.0.2.1 2222"},
+            "firewall_admin_ports",
+            "does not hold 2222, by which this run comes in",
+            id="by-another-port",
+        ),
     ],
 )
-def test_what_is_refused(given: dict[str, Any], said: str) -> None:
-    defaults: dict[str, Any] = {"ports": [], "administrators": ADMINS, "admin_ports": [22]}
-    with pytest.raises(AnsibleFilterError) as caught:
-        firewall_rules(**{**defaults, **given})
-    assert said in str(caught.value)
+def test_what_is_refused(given: dict[str, Any], variable: str, said: str) -> None:
+    arguments: dict[str, Any] = {"ports": [], "administrators": ADMINS, "admin_ports": [22], **given}
+    assert firewall_problems(**arguments) == {variable: said}
+    with pytest.raises(AnsibleFilterError, match=re.escape(f"{variable} {said}.")):
+        firewall_rules(**arguments)
 
 
 def test_one_port_for_two_protocols_is_no_clash() -> None:
@@ -111,7 +127,7 @@ def test_the_run_that_is_let_in_is_not_refused() -> None:
 def test_problems_come_all_at_once() -> None:
     with pytest.raises(FirewallError) as caught:
         rules_of([port(80), port(80)], [], [])
-    assert len(caught.value.problems) == 3
+    assert set(caught.value.problems) == {"fleet_admin_networks", "firewall_admin_ports", "firewall_ports"}
 
 
 def test_what_a_host_may_reach() -> None:
