@@ -84,6 +84,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
         if settled is None:
             address = self._play_context.remote_addr
             display.warning(f"{address}: no fresh connection for {name} ({trouble}); waiting until the host has undone the change")
+            # The host acts by its own clock, and cannot be reached to tell of it.
             time.sleep(max(0.0, end + _GRACE - time.monotonic()))
             settled, silence = self._settle(arguments, None, time.monotonic() + _PATIENCE, task_vars)
             settled = settled or {"failed": True, "msg": f"The host should have undone the change by now, but cannot be asked: {silence}"}
@@ -108,7 +109,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible ships no type i
                 trouble = str(error)
             if time.monotonic() >= end:
                 return None, trouble.strip()
-            time.sleep(1)
+            time.sleep(1)  # a host that lets nobody in tells nobody when it does again
 
     def _contents(self, params: Mapping[str, Any], task_vars: dict[str, Any]) -> Contents:
         contents: Contents = {}

@@ -180,7 +180,8 @@ def _carry_engine(undo: str) -> None:
     prefix = f"{_PACKAGE}._config_tree_"
     for name, module in sorted(sys.modules.items()):
         if name.startswith(prefix) and module.__spec__ is not None:
-            source = module.__spec__.loader.get_source(name)  # type: ignore[union-attr]
+            loader: Any = module.__spec__.loader  # of files or of an archive; each has get_source, and they share no type
+            source = loader.get_source(name)
             disk.write_private(os.path.join(package, f"{name.rpartition('.')[2]}.py"), source.encode())
 
 

@@ -117,7 +117,7 @@ def sync_from(cluster: Cluster, host: str, source: str, seconds: float) -> bool:
                 link.command("replSetSyncFrom", source)
                 primary.command("appendOplogNote", data={"msg": f"{host} is to copy from {source}"})
                 asked_without = not now
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # no command waits for another source
     finally:
         link.close()
     return False
@@ -126,7 +126,7 @@ def sync_from(cluster: Cluster, host: str, source: str, seconds: float) -> bool:
 def _stays(link: Link, source: str) -> bool:
     """Tell whether a source outlasts the first answers, after which a member may leave it again."""
     for _look in range(3):
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # that nothing happens is no event
         if source_of(link) != source:
             return False
     return True

@@ -82,7 +82,7 @@ def dying(lab: Lab, kind: str, content: str, **more: object) -> Iterator[float]:
         while not all(file_of(lab, kind, host) == content for host in HOSTS[kind]):
             assert time.monotonic() < end, "the hosts never got the change"
         changed = time.monotonic()
-        time.sleep(2)
+        time.sleep(2)  # by then it is at its attempts, of which nobody on the host can know
         assert process.poll() is None, "it ended before it could be killed"
     finally:
         kill_with_workers(process.pid)

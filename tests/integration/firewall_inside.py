@@ -39,7 +39,7 @@ def cable() -> Iterator[int]:
         end = time.monotonic() + 10
         while os.readlink(f"/proc/{other.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
             assert time.monotonic() < end
-            time.sleep(0.01)
+            time.sleep(0.01)  # nothing tells that a process has entered its namespace
         run("ip", "link", "set", "lo", "up")
         run("ip", "link", "add", "here", "type", "veth", "peer", "name", "there", "netns", str(other.pid))
         for prefix, device, own in (((), "here", HOST), (("nsenter", f"--net=/proc/{other.pid}/ns/net"), "there", CLIENT)):

@@ -131,6 +131,7 @@ def test_killed_at_every_step_the_host_finds_its_old_state(base: Path) -> None:
     assert live(base) == NEW
 
 
+# The refusal is about hosts without systemd; those with it have tests/e2e/test_confirm.py.
 @pytest.mark.skipif(have_systemd(), reason="this host has systemd")
 def test_without_systemd_it_is_refused_before_anything_changes(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="confirm: systemd does not run this host"):

@@ -27,18 +27,26 @@ def kill_with_workers(run: int) -> None:
 
     Each worker of ansible-core is a session of its own, which a signal to the run's process group does not reach; it would wait for ever.
     """
-    os.kill(run, signal.SIGSTOP)  # so that it starts no more of them meanwhile
-    family = [run]
-    parents = [(int(path.parent.name), path) for path in Path("/proc").glob("[0-9]*/stat")]
-    children: dict[int, list[int]] = {}
-    for pid, path in parents:
-        with contextlib.suppress(OSError):
-            children.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(pid)
-    for member in family:  # grows as it goes
-        family += children.get(member, [])
+    family: list[int] = []
+    found = [run]
+    while found:  # until a look at all that were stopped finds no more: whoever is stopped starts nobody
+        for member in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGSTOP)
+        family += found
+        found = [child for child, parent in _parents().items() if parent in family and child not in family]
     for member in family:
         with contextlib.suppress(ProcessLookupError):
             os.kill(member, signal.SIGKILL)
+
+
+def _parents() -> dict[int, int]:
+    """The parent of each process there is."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    return parents
 
 
 @dataclass(frozen=True)
