@@ -19,26 +19,7 @@ description:
   - Tells of administrators that are nobody or everybody, of a port that two services claim, and of rules that would shut out the run
     that installs them.
 positional: _input
-options:
-  _input:
-    description: Ports with their sources resolved, as P(linda.ops.fleet_ports#filter) gives them.
-    type: list
-    elements: dict
-    required: true
-  administrators:
-    description: Networks that reach O(admin_ports) whatever the services say.
-    type: list
-    elements: str
-    required: true
-  admin_ports:
-    description: TCP ports of the administrators, that of sshd above all.
-    type: list
-    elements: int
-    required: true
-  connection:
-    description: The value of C(SSH_CONNECTION) in the session of the run, by which it is told where the run comes in. Empty without one.
-    type: str
-    default: ""
+extends_documentation_fragment: linda.ops.firewall_inputs
 """
 
 EXAMPLES = r"""
